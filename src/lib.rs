@@ -1,0 +1,23 @@
+//! Image pyramids for volumes: the same volume at 1/2, 1/4, 1/8 ... of its size.
+//!
+//! The house, from the ground up; each floor knows only those below it:
+//!
+//! - [`simd`]: instruction sets, strided memory, hand-written kernels; the only unsafe code
+//! - [`pool`]: threads, and what a fork does to them
+//! - [`grid`]: shapes; the sweep that makes all mips from one read
+//! - [`fold`]: cells added up, level after level
+//! - [`averaging`], [`extrema`], [`mode`]: what a cell becomes
+//! - `python`: the binding (feature `python`)
+
+pub mod averaging;
+pub mod extrema;
+pub mod fold;
+pub mod grid;
+pub mod mode;
+pub mod pool;
+#[cfg(feature = "python")]
+mod python;
+pub mod simd;
+
+#[cfg(feature = "python")]
+pub use python::_native;

@@ -1,0 +1,114 @@
+# One verb each; CI calls the same verbs.  Everything is made in .venv, from Rust, Python and make.
+#
+#   make                      what the verbs do
+#   make test TESTS="tests/test_mode.py -k sparse"
+#   make demo VOLUME=my.npz METHOD=mode FACTOR=2,2,2
+
+PYTHON ?= python3
+TESTS  ?=
+VOLUME ?=
+METHOD ?=
+FACTOR ?= 2,2,1
+OUT    ?= demo.png
+ARGS   ?=
+
+VENV := $(CURDIR)/.venv
+BIN  := $(VENV)/bin
+MADE := $(VENV)/.made
+
+# The tests choose their backend themselves, whatever the shell says.
+unexport TINYBRAIN_SIMD TINYBRAIN_STRICT
+export VIRTUAL_ENV := $(VENV)
+export PYO3_PYTHON := $(BIN)/python
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+SOURCES := $(shell find src -name '*.rs') Cargo.toml Cargo.lock pyproject.toml
+# An editable install reads python/ in place, the wheel holds a copy.
+PACKAGE := $(shell find python -name '*.py' -o -name '*.pyi' -o -name 'py.typed') $(wildcard README.md LICENSE)
+
+# A wheel for Linux is linked by zig against glibc 2.17, so that it runs wherever manylinux2014 does.
+ifeq ($(shell uname -s),Linux)
+WHEEL_TOOL  := maturin[zig]
+WHEEL_FLAGS := --zig --compatibility manylinux2014
+else
+WHEEL_TOOL  := maturin
+WHEEL_FLAGS :=
+endif
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.NOTPARALLEL:
+.PHONY: help demo test lint bench compare wheel build clean
+
+help:
+	@echo "make demo     a pyramid of generated tissue: times, and the picture demo.png"
+	@echo "              (VOLUME=file.npy|npz  METHOD=average|mode  FACTOR=2,2,1  OUT=demo.png)"
+	@echo "make test     Rust tests, then pytest on every backend and on the wheel (TESTS=\"arguments of pytest\")"
+	@echo "make lint     rustfmt, clippy, ruff, mypy, stubtest"
+	@echo "make bench    results and speed beside tinybrain 1.7.0 (ARGS=--quick for a short run)"
+	@echo "make compare  the same"
+	@echo "make wheel    an abi3 wheel in dist/"
+	@echo "make build    the release build, installed in .venv"
+	@echo "make clean    remove .venv, dist and everything cargo built"
+	@echo "PYTHON=python3.12 chooses the interpreter of .venv (3.10 or later)"
+
+# --- What the verbs stand on: stamps, so that each step runs again only when its reasons changed ---
+
+$(MADE)/venv:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "tinybrain needs Python 3.10 or later; say which with PYTHON=")'
+	@command -v cargo > /dev/null || { echo "tinybrain is built by cargo: install Rust from https://rustup.rs" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	@mkdir -p $(MADE) && touch $@
+
+$(MADE)/maturin: $(MADE)/venv
+	$(BIN)/pip install --quiet 'maturin>=1.8,<2'
+	@touch $@
+
+$(MADE)/native: $(MADE)/maturin $(SOURCES)
+	$(BIN)/maturin develop --release
+	@touch $@
+
+# tinybrain is installed by now, so this brings only what the extra names in pyproject.toml.
+$(MADE)/test $(MADE)/lint $(MADE)/demo: $(MADE)/%: pyproject.toml | $(MADE)/native
+	$(BIN)/pip install --quiet 'tinybrain[$*]'
+	@touch $@
+
+$(MADE)/wheel: $(MADE)/maturin $(SOURCES) $(PACKAGE)
+	$(BIN)/pip install --quiet '$(WHEEL_TOOL)>=1.8,<2'
+	rm -f dist/*.whl
+	$(BIN)/maturin build --release $(WHEEL_FLAGS) --out dist
+	@touch $@
+
+# --- The verbs ---
+
+build: $(MADE)/native
+
+# dist/ may have been removed by hand, which the stamp does not see.
+wheel:
+	@ls dist/*.whl > /dev/null 2>&1 || rm -f $(MADE)/wheel
+	@$(MAKE) --no-print-directory $(MADE)/wheel
+
+demo: $(MADE)/native $(MADE)/demo
+	$(BIN)/python benches/demo.py --volume '$(VOLUME)' --method '$(METHOD)' --factor '$(FACTOR)' --out '$(OUT)'
+
+# The second run need not look at the wheel again, unless the tests to run were named.
+test: $(MADE)/native $(MADE)/test wheel
+	cargo test --release --no-default-features
+	$(BIN)/python -m pytest $(TESTS)
+	TINYBRAIN_SIMD=scalar $(BIN)/python -m pytest $(if $(TESTS),$(TESTS),--ignore=tests/test_wheel.py)
+
+lint: $(MADE)/native $(MADE)/lint
+	cargo fmt --check
+	cargo clippy --all-targets -- -D warnings
+	cargo clippy --all-targets --no-default-features -- -D warnings
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy --strict python/tinybrain
+	$(BIN)/python -m mypy.stubtest tinybrain._native
+
+bench compare: $(MADE)/native
+	$(BIN)/python benches/compare_1_7.py $(ARGS)
+
+clean:
+	rm -rf $(VENV) .venvs dist
+	cargo clean

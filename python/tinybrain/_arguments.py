@@ -1,0 +1,160 @@
+"""What the public functions accept: factors, counts, sizes and outputs.
+
+Every function here returns the checked value or raises an error that names the argument, what came, and what is
+accepted. None of them reads a voxel.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Sequence
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+Array: TypeAlias = npt.NDArray[Any]
+Factor: TypeAlias = "Sequence[int] | Sequence[float] | npt.NDArray[Any]"
+Shape: TypeAlias = "tuple[int, ...]"
+
+# No extent comes near: a larger entry makes the same cells, and fits the machine's integers.
+_LARGEST = 1 << 62
+
+
+def factor_entries(factor: Factor) -> list[Any]:
+    """Return the entries of a factor, or raise `TypeError` if it isn't a row of numbers."""
+    if isinstance(factor, np.ndarray):
+        if factor.ndim != 1:
+            raise TypeError(f"factor: got an array of {factor.ndim} dimensions; accepted is one entry per axis")
+        entries = factor.tolist()
+    elif isinstance(factor, Sequence) and not isinstance(factor, (str, bytes, bytearray)):
+        entries = list(factor)
+    else:
+        raise TypeError(f"factor: got {factor!r} of type {type(factor).__name__}; accepted is a tuple, list or array")
+    for entry in entries:
+        if not isinstance(entry, (int, float, np.integer, np.floating)):
+            raise TypeError(f"factor: entry {entry!r} is a {type(entry).__name__}; accepted are integers such as (2, 2, 1)")
+    return entries
+
+
+def checked_factor(entries: list[Any], ndim: int) -> Shape:
+    """Return one integer of at least 1 per axis."""
+    whole = []
+    for axis, entry in enumerate(entries):
+        if entry != entry or entry in (np.inf, -np.inf) or entry != int(entry) or entry < 1:
+            raise ValueError(f"factor: entry {axis} is {entry!r}; accepted are integers of at least 1")
+        whole.append(int(entry))
+    if any(entry > 1 for entry in whole[ndim:]):
+        raise ValueError(f"factor: {tuple(whole)} pools more axes than the image has ({ndim})")
+    return tuple(min(entry, _LARGEST - (entry & (entry - 1) != 0)) for entry in whole[:ndim]) + (1,) * (ndim - len(whole))
+
+
+def integer(name: str, value: Any) -> int:
+    """Return `value` as an int, or raise `TypeError`."""
+    try:
+        return operator.index(value)
+    except TypeError:
+        raise TypeError(f"{name}: got {value!r} of type {type(value).__name__}; accepted are integers") from None
+
+
+def not_negative(name: str, value: int) -> None:
+    """Raise `ValueError` below 0."""
+    if value < 0:
+        raise ValueError(f"{name}: got {value}; accepted are integers of at least 0")
+
+
+def output_arrays(out: Sequence[Array] | None) -> list[Array] | None:
+    """Return the outputs as a list, or raise `TypeError` if they are no sequence of arrays."""
+    if out is None:
+        return None
+    if isinstance(out, (np.ndarray, str, bytes)) or not isinstance(out, Sequence):
+        raise TypeError(f"out: got a {type(out).__name__}; accepted is a list of arrays, one per mip")
+    for mip, array in enumerate(out, 1):
+        if not isinstance(array, np.ndarray):
+            raise TypeError(f"out: mip {mip} is a {type(array).__name__}; accepted are numpy arrays")
+    return list(out)
+
+
+def check_halving_sizes(shape: Shape, factor: Shape, num_mips: int) -> None:
+    """Raise `ValueError` where an axis of a two- or three-axis halving pyramid ends before its last mip."""
+    pooled = [axis for axis, f in enumerate(factor) if f > 1]
+    if len(pooled) not in (2, 3) or any(factor[axis] != 2 for axis in pooled):
+        return
+    for axis in pooled:
+        if 1 <= shape[axis] and shape[axis].bit_length() <= num_mips:
+            raise ValueError(
+                f"img: axis {axis} has extent {shape[axis]}, which is too small for num_mips={num_mips} with factor "
+                f"{factor}; accepted are extents of at least 2**num_mips"
+            )
+
+
+def mip_shapes(shape: Shape, factor: Shape, num_mips: int) -> list[Shape]:
+    """Return the shape of every mip: extents divided, rounded up."""
+    shapes = []
+    for _ in range(num_mips):
+        shape = tuple(-(-extent // f) for extent, f in zip(shape, factor, strict=True))
+        shapes.append(shape)
+    return shapes
+
+
+def check_outputs(out: list[Array], img: Array, shapes: list[Shape], dtype: np.dtype[Any]) -> None:
+    """Raise `ValueError` unless `out` can be filled with mips of `shapes`, whatever the order of writing."""
+    if len(out) != len(shapes):
+        raise ValueError(f"out: got {len(out)} arrays; accepted is one per mip, num_mips={len(shapes)}")
+    for mip, (array, shape) in enumerate(zip(out, shapes, strict=True), 1):
+        if array.shape != shape:
+            raise ValueError(f"out: mip {mip} has shape {array.shape}; accepted is {shape}")
+        if array.dtype != dtype or not array.dtype.isnative:
+            raise ValueError(f"out: mip {mip} has dtype {array.dtype.str}; accepted is {dtype.str}")
+        if not array.flags.writeable:
+            raise ValueError(f"out: mip {mip} is read-only; accepted are arrays that can be written to")
+        if _overlaps_itself(array):
+            raise ValueError(f"out: mip {mip} has strides {array.strides} that overlap themselves")
+        if _share_memory(array, img):
+            raise ValueError(f"out: mip {mip} shares memory with img; accepted are separate arrays")
+    _check_separate(out)
+
+
+def _check_separate(out: list[Array]) -> None:
+    """Raise `ValueError` if two outputs share memory; only those whose bounds cross are looked at closely."""
+    bounds = sorted((*_byte_bounds(array), mip) for mip, array in enumerate(out) if array.size)
+    for place, (_, end, mip) in enumerate(bounds):
+        for start, _, other in bounds[place + 1 :]:
+            if start >= end:
+                break
+            if _share_memory(out[mip], out[other]):
+                raise ValueError(f"out: mips {mip + 1} and {other + 1} share memory; accepted are separate arrays")
+
+
+def _share_memory(a: Array, b: Array) -> bool:
+    try:
+        return np.may_share_memory(a, b) and np.shares_memory(a, b, max_work=1_000_000)
+    except RuntimeError:  # too hard to tell
+        return True
+
+
+def _byte_bounds(array: Array) -> tuple[int, int]:
+    start = end = array.__array_interface__["data"][0]
+    for extent, stride in zip(array.shape, array.strides, strict=True):
+        start += min(0, (extent - 1) * stride)
+        end += max(0, (extent - 1) * stride)
+    return start, end + array.itemsize
+
+
+def _overlaps_itself(array: Array) -> bool:
+    if array.size < 2 or array.flags.c_contiguous or array.flags.f_contiguous:
+        return False
+    reach = array.itemsize
+    axes = sorted((abs(stride), extent) for extent, stride in zip(array.shape, array.strides, strict=True) if extent > 1)
+    for stride, extent in axes:
+        if stride < reach:
+            break
+        reach += (extent - 1) * stride
+    else:
+        return False
+    # Interlocking strides: count the places that voxels begin at, and how far they are apart.
+    places = np.zeros(1, np.int64)
+    for stride, extent in axes:
+        places = (places[:, None] + stride * np.arange(extent)).ravel()
+    places.sort()
+    return bool((np.diff(places) < array.itemsize).any())

@@ -1,0 +1,41 @@
+from collections.abc import Sequence
+from typing import Any
+
+import numpy.typing as npt
+
+__version__: str
+
+def averaging(
+    img: npt.NDArray[Any],
+    factor: Sequence[int],
+    sparse: bool,
+    out: Sequence[npt.NDArray[Any]],
+    parallel: int,
+    backend: str | None = None,
+) -> None: ...
+def extrema(
+    img: npt.NDArray[Any],
+    factor: Sequence[int],
+    largest: bool,
+    out: Sequence[npt.NDArray[Any]],
+    parallel: int,
+    backend: str | None = None,
+) -> None: ...
+def segmentation(
+    img: npt.NDArray[Any],
+    factor: Sequence[int],
+    sparse: bool,
+    out: Sequence[npt.NDArray[Any]],
+    parallel: int,
+    backend: str | None = None,
+) -> None: ...
+def explain(
+    operation: str,
+    img: npt.NDArray[Any],
+    factor: Sequence[int],
+    num_mips: int,
+    sparse: bool,
+    parallel: int,
+) -> tuple[str, str, int]: ...
+def backends() -> list[str]: ...
+def backend() -> str: ...

@@ -1,0 +1,376 @@
+//! Averaging: means of cells, dense or of the voxels that are not background.
+//!
+//! Sums are exact and carried from mip to mip; the quotient is rounded toward zero when a mip is written. Where all
+//! pooled axes have factor 2 (the halving pyramid), odd edges are mirrored at every level and 8- and 16-bit types restart
+//! from the rendered mip after so many mips that sums of a fixed width suffice (the truncation period); with
+//! any other factor a cell is the mean of the input voxels that exist in it. Sums are as narrow as the largest cell
+//! permits, because narrow sums are more to a vector.
+
+use crate::fold::{Folding, Render, Sum, Summand};
+use crate::grid::{Array, Axis, Edge, Grid, Interrupted};
+use crate::simd::views::{Panel, PanelMut, Source, Span, Tiles, Voxel};
+use crate::simd::{Backend, Isa, Kernel};
+use std::marker::PhantomData;
+
+/// The shape of an averaging call, and what its sums need.
+pub struct Plan {
+    /// How it walks.
+    pub grid: Grid,
+    /// Width of the sums in bits; floats sum in 64.
+    pub width: u32,
+    /// After so many levels the rendered voxels take the place of the sums; 0: never.
+    pub period: usize,
+    /// Whether background is left out.
+    pub sparse: bool,
+}
+
+impl Plan {
+    /// The plan for `targets.len()` mips of `source` by `factor` (an entry per axis).
+    pub fn new<T: Average>(source: &Array, targets: &[Array], factor: &[usize], mips: usize, sparse: bool) -> Self {
+        let pooled: Vec<usize> = (0..factor.len()).filter(|&a| factor[a] > 1).collect();
+        let edge = if pooled.iter().all(|&a| factor[a] == 2) { Edge::Mirrored } else { Edge::Existing };
+        let period = if edge == Edge::Mirrored { T::period(pooled.len()) } else { 0 };
+        // log2 of the largest weight a voxel of a sum can have, rounded up.
+        let span = u32::try_from(if period > 0 { mips.min(period) } else { mips }).unwrap_or(u32::MAX);
+        let weight: u32 = pooled
+            .iter()
+            .map(|&a| factor[a].saturating_pow(span).min(source.axes[a].len.next_power_of_two()))
+            .map(|cell| cell.next_power_of_two().trailing_zeros())
+            .sum();
+        let width = T::WIDTHS.iter().copied().find(|&w| w >= T::BITS + weight).unwrap_or(T::WIDTHS[T::WIDTHS.len() - 1]);
+        let state = width as usize / 8;
+        let factors = vec![factor.to_vec(); mips];
+        let outputs = (1..=mips).take(targets.len()).collect();
+        let grid = Grid::new(source, targets, outputs, &factors, edge, size_of::<T>(), state);
+        Plan { grid, width, period, sparse }
+    }
+
+    /// Runs it.
+    ///
+    /// # Errors
+    /// [`Interrupted`] if `interrupted` said so.
+    pub fn run<T: Average>(
+        &self,
+        backend: Backend,
+        source: Source<'_, T>,
+        tiles: &Tiles<'_, T>,
+        threads: usize,
+        interrupted: &dyn Fn() -> bool,
+    ) -> Result<(), Interrupted> {
+        T::run(self, backend, source, tiles, threads, interrupted)
+    }
+
+    fn run_in<T: Voxel + Summand<A>, A: Quotient>(
+        &self,
+        backend: Backend,
+        source: Source<'_, T>,
+        tiles: &Tiles<'_, T>,
+        threads: usize,
+        interrupted: &dyn Fn() -> bool,
+    ) -> Result<(), Interrupted> {
+        let folding = Folding { grid: &self.grid, backend, source, render: Mean(self), state: PhantomData::<A> };
+        self.grid.run(&folding, tiles, threads, interrupted)
+    }
+
+    /// How many voxels the sum of a voxel of `level` at `index` of `axis` weighs.
+    fn weight(&self, axis: &Axis, level: usize, index: usize) -> u128 {
+        match self.grid.edge() {
+            Edge::Mirrored => {
+                let since = if self.period == 0 { 0 } else { (level - 1) / self.period * self.period };
+                axis.factors[since..level].iter().map(|&f| f as u128).product()
+            }
+            Edge::Existing => {
+                let reach = axis.reach(level);
+                reach.min(axis.extents[0] - index * reach) as u128
+            }
+        }
+    }
+}
+
+/// Sums to means.
+struct Mean<'a>(&'a Plan);
+
+impl<T: Voxel + Summand<A>, A: Quotient> Render<T, A> for Mean<'_> {
+    fn counts(&self) -> bool {
+        self.0.sparse
+    }
+
+    fn restarts(&self, level: usize) -> bool {
+        self.0.period > 0 && level.is_multiple_of(self.0.period)
+    }
+
+    fn render(
+        &self,
+        backend: Backend,
+        level: usize,
+        region: &[Span],
+        sums: Panel<'_, A>,
+        counts: Panel<'_, A>,
+        out: &mut PanelMut<'_, T>,
+    ) {
+        if self.0.sparse {
+            return backend.run(DivideByCounts { sums, counts, out });
+        }
+        let mut divisors = [(1, 1); 2];
+        let mut rest = 1;
+        for (a, (axis, span)) in self.0.grid.axes().iter().zip(region).enumerate() {
+            let first = self.0.weight(axis, level, span.start);
+            match divisors.get_mut(a) {
+                Some(divisor) => *divisor = (first, self.0.weight(axis, level, span.start + span.len - 1)),
+                None => rest *= first,
+            }
+        }
+        backend.run(Divide { sums, divisors, rest, out });
+    }
+}
+
+/// What can be divided: the arithmetic of the sums.
+pub trait Quotient: Sum {
+    /// `self / by`, toward zero for integers.
+    fn over(self, by: Self) -> Self;
+    /// `self / 2^shift`, as `over`.
+    fn halved(self, shift: u32) -> Self;
+    /// `self / count`, and plain zero for a count of zero, whose sum is zero.
+    fn over_count(self, count: Self) -> Self;
+    /// The weight as a sum.
+    fn from_weight(weight: u128) -> Self;
+}
+
+/// Divides a panel of sums by weights that differ, at most, in its last column and row.
+struct Divide<'a, 'o, T, A> {
+    sums: Panel<'a, A>,
+    /// Weight of all columns but the last, and of that; the same of the rows.
+    divisors: [(u128, u128); 2],
+    /// Weight along the other axes.
+    rest: u128,
+    out: &'a mut PanelMut<'o, T>,
+}
+
+impl<T: Summand<A>, A: Quotient> Kernel for Divide<'_, '_, T, A> {
+    #[inline(always)]
+    fn run<I: Isa>(self, _isa: I) {
+        let [x, y] = self.divisors;
+        let last = self.out.rows() - 1;
+        for j in 0..=last {
+            let (row, out) = (self.sums.row(j), self.out.row_mut(j));
+            let weight = self.rest * if j == last { y.1 } else { y.0 };
+            let whole = if x.0 == x.1 { row.len() } else { row.len() - 1 };
+            divide(&row[..whole], weight * x.0, &mut out[..whole]);
+            divide(&row[whole..], weight * x.1, &mut out[whole..]);
+        }
+    }
+}
+
+#[inline(always)]
+fn divide<T: Summand<A>, A: Quotient>(row: &[A], by: u128, out: &mut [T]) {
+    if by.is_power_of_two() {
+        let shift = by.trailing_zeros();
+        for (voxel, &sum) in out.iter_mut().zip(row) {
+            *voxel = T::lower(sum.halved(shift));
+        }
+    } else {
+        let by = A::from_weight(by);
+        for (voxel, &sum) in out.iter_mut().zip(row) {
+            *voxel = T::lower(sum.over(by));
+        }
+    }
+}
+
+/// Divides sums by counts.
+struct DivideByCounts<'a, 'o, T, A> {
+    sums: Panel<'a, A>,
+    counts: Panel<'a, A>,
+    out: &'a mut PanelMut<'o, T>,
+}
+
+impl<T: Summand<A>, A: Quotient> Kernel for DivideByCounts<'_, '_, T, A> {
+    #[inline(always)]
+    fn run<I: Isa>(self, _isa: I) {
+        for j in 0..self.out.rows() {
+            let (sums, counts) = (self.sums.row(j), self.counts.row(j));
+            for ((voxel, &sum), &count) in self.out.row_mut(j).iter_mut().zip(sums).zip(counts) {
+                *voxel = T::lower(sum.over_count(count));
+            }
+        }
+    }
+}
+
+/// Dtypes that can be averaged.
+pub trait Average: Voxel {
+    /// Bits of a value, its sign included.
+    const BITS: u32;
+    /// Widths of sums there are, narrow to wide.
+    const WIDTHS: &'static [u32];
+
+    /// The truncation period for so many pooled axes: 255 * 4^4 fits 16 bits, 255 * 8^8 and 65535 * 8^5 fit 32 bits.
+    fn period(axes: usize) -> usize {
+        match (Self::BITS, axes) {
+            (8 | 16, 2) => 4,
+            (8, 3) => 8,
+            (16, 3) => 5,
+            _ => 0,
+        }
+    }
+
+    /// [`Plan::run`] with sums of the planned width.
+    ///
+    /// # Errors
+    /// [`Interrupted`] if `interrupted` said so.
+    fn run(
+        plan: &Plan,
+        backend: Backend,
+        source: Source<'_, Self>,
+        tiles: &Tiles<'_, Self>,
+        threads: usize,
+        interrupted: &dyn Fn() -> bool,
+    ) -> Result<(), Interrupted>;
+}
+
+macro_rules! average {
+    ($($t:ty, $bits:literal: $($sum:ty, $width:literal);+)*) => {$(
+        impl Average for $t {
+            const BITS: u32 = $bits;
+            const WIDTHS: &'static [u32] = &[$($width),+];
+
+            fn run(
+                plan: &Plan,
+                backend: Backend,
+                source: Source<'_, Self>,
+                tiles: &Tiles<'_, Self>,
+                threads: usize,
+                interrupted: &dyn Fn() -> bool,
+            ) -> Result<(), Interrupted> {
+                match plan.width {
+                    $($width => plan.run_in::<$t, $sum>(backend, source, tiles, threads, interrupted),)+
+                    width => unreachable!("no sums of {width} bits"),
+                }
+            }
+        }
+    )*};
+}
+average! {
+    u8, 8: u16, 16; u32, 32; u64, 64
+    u16, 16: u32, 32; u64, 64
+    u32, 32: u64, 64; u128, 128
+    u64, 64: u128, 128
+    i8, 8: i16, 16; i32, 32; i64, 64
+    i16, 16: i32, 32; i64, 64
+    i32, 32: i64, 64; i128, 128
+    i64, 64: i128, 128
+    // Not 32 and 64: floats have no truncation period, and one width.
+    f32, 0: f64, 64
+    f64, 0: f64, 64
+}
+
+macro_rules! summands {
+    ($($t:ty => $($sum:ty $(, $by_hand:ident)?);+)*) => {$($(
+        impl Summand<$sum> for $t {
+            #[inline(always)]
+            fn lift(self) -> $sum {
+                self as $sum
+            }
+            #[inline(always)]
+            fn occupied(self) -> $sum {
+                // NaN is a value, -0.0 is background.
+                (self != (0 as $t)) as u8 as $sum
+            }
+            #[inline(always)]
+            fn lower(sum: $sum) -> Self {
+                sum as $t
+            }
+            $(
+                #[inline(always)]
+                fn pair_sums<I: Isa>(isa: I, row: &[Self], sums: &mut [$sum], add: bool) {
+                    isa.$by_hand(row, sums, add);
+                }
+            )?
+        }
+    )+)*};
+}
+summands! {
+    u8 => u16, pair_sums_u8; u32; u64
+    u16 => u16; u32, pair_sums_u16; u64
+    u32 => u32; u64; u128
+    u64 => u64; u128
+    u128 => u128
+    i8 => i16; i32; i64
+    i16 => i16; i32; i64
+    i32 => i32; i64; i128
+    i64 => i64; i128
+    i128 => i128
+    f32 => f64, pair_sums_f32
+    f64 => f64
+}
+
+macro_rules! integer_sums {
+    ($($t:ty, |$sum:ident, $by:ident| $over:expr;)*) => {$(
+        impl Sum for $t {
+            #[inline(always)]
+            fn plus(self, other: Self) -> Self {
+                self + other
+            }
+        }
+
+        impl Quotient for $t {
+            #[inline(always)]
+            fn over(self, $by: Self) -> Self {
+                let $sum = self;
+                $over
+            }
+            #[inline(always)]
+            fn halved(self, shift: u32) -> Self {
+                // Shifts go down, not toward zero: lift negative sums first.
+                let sign = if <$t>::MIN < 0 as $t { self >> (<$t>::BITS - 1) } else { 0 };
+                (self + (sign & ((1 << shift) - 1))) >> shift
+            }
+            #[inline(always)]
+            fn over_count(self, count: Self) -> Self {
+                self.over(count.max(1))
+            }
+            #[inline(always)]
+            fn from_weight(weight: u128) -> Self {
+                weight as $t
+            }
+        }
+    )*};
+}
+// Division by floats is vectors wide, and exact: a quotient that is no integer is at least 1 / by below the next one, more
+// than rounding moves it while sum + by stays below 2^24 in f32 and 2^53 in f64.
+integer_sums! {
+    u16, |sum, by| (sum as f32 / by as f32) as u16;
+    i16, |sum, by| (sum as f32 / by as f32) as i16;
+    u32, |sum, by| (sum as f64 / by as f64) as u32;
+    i32, |sum, by| (sum as f64 / by as f64) as i32;
+    u64, |sum, by| sum / by;
+    i64, |sum, by| sum / by;
+    u128, |sum, by| sum / by;
+    i128, |sum, by| sum / by;
+}
+
+impl Sum for f64 {
+    #[inline(always)]
+    fn plus(self, other: Self) -> Self {
+        self + other
+    }
+}
+
+impl Quotient for f64 {
+    #[inline(always)]
+    fn over(self, by: Self) -> Self {
+        self / by
+    }
+    #[inline(always)]
+    fn halved(self, shift: u32) -> Self {
+        // A power of two: exact but for subnormal quotients, which are rounded once, as by a division.
+        self * f64::from_bits((1023 - u64::from(shift)) << 52)
+    }
+    #[inline(always)]
+    fn over_count(self, count: Self) -> Self {
+        // + 0.0 turns the -0.0 of a cell of background into 0.0.
+        (self + 0.0) / count.max(1.0)
+    }
+    #[inline(always)]
+    fn from_weight(weight: u128) -> Self {
+        weight as f64
+    }
+}

@@ -1,0 +1,242 @@
+//! Folding: cells of a panel added up, level after level. Averages fold with +, minima and maxima with min and max.
+//!
+//! A row is folded along x into a row of sums a factor shorter, and rows of a cell are added to the same sums, which
+//! stay in L1. Memory is read in address order: row after row, never the rows of a cell side by side.
+
+use crate::grid::{Child, Edge, Grid, Pooling};
+use crate::simd::views::{Panel, PanelMut, Source, Span, Tile, Voxel};
+use crate::simd::{Backend, Isa, Kernel};
+use std::marker::PhantomData;
+
+/// What is carried from level to level: something with a `+`.
+pub trait Sum: Copy + Default + Send + Sync + Summand<Self> {
+    /// `self + other`; never overflows, as the width was chosen for the largest cell.
+    fn plus(self, other: Self) -> Self;
+}
+
+/// What can be summed up in an `A`.
+pub trait Summand<A: Sum>: Copy {
+    /// This voxel as a sum of one.
+    fn lift(self) -> A;
+
+    /// 1 for a value, 0 for background.
+    fn occupied(self) -> A;
+
+    /// The voxel nearest to `sum` on the way to zero.
+    fn lower(sum: A) -> Self;
+
+    /// `sums[i]` becomes (with `add`: grows by) the sum of the pair `row[2 i], row[2 i + 1]`.
+    #[inline(always)]
+    fn pair_sums<I: Isa>(_isa: I, row: &[Self], sums: &mut [A], add: bool) {
+        for (sum, pair) in sums.iter_mut().zip(row.chunks_exact(2)) {
+            let pair = pair[0].lift().plus(pair[1].lift());
+            *sum = if add { sum.plus(pair) } else { pair };
+        }
+    }
+}
+
+/// Folds the cells of a panel, `factor` (x, y) voxels each, into `sums`, or onto them; with `counts` also how many of
+/// the voxels are not background.
+pub struct Fold<'a, T, A> {
+    /// What is folded.
+    pub from: Panel<'a, T>,
+    /// Voxels of a cell along x and y.
+    pub factor: [usize; 2],
+    /// Lone trailing voxels and rows count twice.
+    pub mirrored: bool,
+    /// Add to what is there.
+    pub add: bool,
+    /// The sums, row after row.
+    pub sums: &'a mut [A],
+    /// The counts, likewise; empty: not wanted.
+    pub counts: &'a mut [A],
+}
+
+impl<T: Summand<A>, A: Sum> Kernel for Fold<'_, T, A> {
+    #[inline(always)]
+    fn run<I: Isa>(self, isa: I) {
+        let [fx, fy] = self.factor;
+        let cols = self.from.cols().div_ceil(fx);
+        for (j, sums) in self.sums.chunks_exact_mut(cols).enumerate() {
+            let first = j * fy;
+            let end = (first + fy).min(self.from.rows());
+            for y in first..end {
+                let (row, add) = (self.from.row(y), self.add || y > first);
+                let times = if self.mirrored && end - first < fy { 2 } else { 1 };
+                for time in 0..times {
+                    let add = add || time > 0;
+                    fold_row::<T, A, I>(isa, row, fx, self.mirrored, add, sums);
+                    if !self.counts.is_empty() {
+                        let counts = &mut self.counts[j * cols..][..cols];
+                        count_row::<T, A>(row, fx, self.mirrored, add, counts);
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[inline(always)]
+fn fold_row<T: Summand<A>, A: Sum, I: Isa>(isa: I, row: &[T], fx: usize, mirrored: bool, add: bool, sums: &mut [A]) {
+    let full = row.len() / fx;
+    match fx {
+        1 => fold_columns(row, add, sums, T::lift),
+        2 => T::pair_sums(isa, &row[..2 * full], &mut sums[..full], add),
+        _ => fold_cells(&row[..fx * full], fx, add, &mut sums[..full], T::lift),
+    }
+    if full < sums.len() {
+        let rest = &row[fx * full..];
+        fold_cells(rest, rest.len(), add, &mut sums[full..], T::lift);
+        if mirrored {
+            fold_cells(rest, rest.len(), true, &mut sums[full..], T::lift);
+        }
+    }
+}
+
+#[inline(always)]
+fn count_row<T: Summand<A>, A: Sum>(row: &[T], fx: usize, mirrored: bool, add: bool, counts: &mut [A]) {
+    let full = row.len() / fx;
+    match fx {
+        1 => fold_columns(row, add, counts, T::occupied),
+        2 => fold_cells(&row[..2 * full], 2, add, &mut counts[..full], T::occupied),
+        _ => fold_cells(&row[..fx * full], fx, add, &mut counts[..full], T::occupied),
+    }
+    if full < counts.len() {
+        let rest = &row[fx * full..];
+        fold_cells(rest, rest.len(), add, &mut counts[full..], T::occupied);
+        if mirrored {
+            fold_cells(rest, rest.len(), true, &mut counts[full..], T::occupied);
+        }
+    }
+}
+
+#[inline(always)]
+fn fold_columns<T: Copy, A: Sum>(row: &[T], add: bool, sums: &mut [A], lift: impl Fn(T) -> A) {
+    if add {
+        for (sum, &voxel) in sums.iter_mut().zip(row) {
+            *sum = sum.plus(lift(voxel));
+        }
+    } else {
+        for (sum, &voxel) in sums.iter_mut().zip(row) {
+            *sum = lift(voxel);
+        }
+    }
+}
+
+#[inline(always)]
+fn fold_cells<T: Copy, A: Sum>(row: &[T], fx: usize, add: bool, sums: &mut [A], lift: impl Fn(T) -> A) {
+    for (sum, cell) in sums.iter_mut().zip(row.chunks_exact(fx)) {
+        let folded = cell[1..].iter().fold(lift(cell[0]), |folded, &voxel| folded.plus(lift(voxel)));
+        *sum = if add { sum.plus(folded) } else { folded };
+    }
+}
+
+/// How sums become voxels.
+pub trait Render<T, A>: Sync {
+    /// Whether counts of voxels that are not background are kept.
+    fn counts(&self) -> bool;
+    /// Writes the voxels of the panel at `region` of `level`.
+    fn render(
+        &self,
+        backend: Backend,
+        level: usize,
+        region: &[Span],
+        sums: Panel<'_, A>,
+        counts: Panel<'_, A>,
+        out: &mut PanelMut<'_, T>,
+    );
+    /// Whether the next level starts from the rendered voxels of `level` instead of its sums.
+    fn restarts(&self, level: usize) -> bool;
+}
+
+/// A pooling that folds.
+pub struct Folding<'a, T, A, R> {
+    /// The call's shape.
+    pub grid: &'a Grid,
+    /// The instructions.
+    pub backend: Backend,
+    /// The input.
+    pub source: Source<'a, T>,
+    /// How sums become voxels.
+    pub render: R,
+    /// What is carried from level to level.
+    pub state: PhantomData<A>,
+}
+
+/// A thread's sums, a panel for every level.
+pub struct Sums<T, A> {
+    levels: Vec<Level<A>>,
+    gathered: Vec<T>,
+    scattered: Vec<T>,
+}
+
+#[derive(Default)]
+struct Level<A> {
+    sums: Vec<A>,
+    counts: Vec<A>,
+    cols: usize,
+}
+
+impl<T, A, R> Pooling<T> for Folding<'_, T, A, R>
+where
+    T: Voxel + Summand<A>,
+    A: Sum,
+    R: Render<T, A>,
+{
+    type Panels = Sums<T, A>;
+
+    fn panels(&self) -> Sums<T, A> {
+        let grid = self.grid;
+        let level = |l| {
+            let sums = vec![A::default(); grid.panel_len(l)];
+            let counts = if self.render.counts() { sums.clone() } else { Vec::new() };
+            Level { sums, counts, cols: 0 }
+        };
+        Sums { levels: (1..=grid.levels()).map(level).collect(), gathered: Vec::new(), scattered: Vec::new() }
+    }
+
+    fn absorb(&self, panels: &mut Sums<T, A>, level: usize, child: Child, region: &[Span]) {
+        let Folding { grid, backend, source, .. } = self;
+        let factor = [grid.inner_factor(0, level), grid.inner_factor(1, level)];
+        let mirrored = grid.edge() == Edge::Mirrored;
+        let cells = [region[0].len.div_ceil(factor[0]), region[1].len.div_ceil(factor[1])];
+        let (lower, upper) = panels.levels.split_at_mut(level - 1);
+        let to = &mut upper[0];
+        to.cols = cells[0];
+        let (sums, counts) = (&mut to.sums[..cells[0] * cells[1]], &mut to.counts[..]);
+        let counts = if counts.is_empty() { counts } else { &mut counts[..cells[0] * cells[1]] };
+        for time in 0..child.weight {
+            let add = !child.first || time > 0;
+            match lower.last() {
+                None => {
+                    let from = source.panel(region, &mut panels.gathered);
+                    backend.run(Fold { from, factor, mirrored, add, sums, counts });
+                }
+                Some(below) => {
+                    let len = region[0].len * region[1].len;
+                    let from = Panel::dense(&below.sums[..len], below.cols);
+                    backend.run(Fold { from, factor, mirrored, add, sums, counts: &mut [] });
+                    if !counts.is_empty() {
+                        let from = Panel::dense(&below.counts[..len], below.cols);
+                        backend.run(Fold { from, factor, mirrored, add, sums: counts, counts: &mut [] });
+                    }
+                }
+            }
+        }
+    }
+
+    fn finish(&self, panels: &mut Sums<T, A>, level: usize, region: &[Span], tile: &mut Tile<'_, T>) {
+        let Folding { grid, backend, render, .. } = self;
+        let Level { sums, counts, cols } = &mut panels.levels[level - 1];
+        let len = region[0].len * region[1].len;
+        let (sums, cols) = (&mut sums[..len], *cols);
+        let counts = if counts.is_empty() { &mut counts[..] } else { &mut counts[..len] };
+        let mip = grid.output(level).expect("every level of a folding is an output");
+        tile.write(mip, region, &mut panels.scattered, |out| {
+            render.render(*backend, level, region, Panel::dense(sums, cols), Panel::dense(counts, cols), out);
+            if render.restarts(level) {
+                backend.run(Fold { from: out.as_panel(), factor: [1, 1], mirrored: false, add: false, sums, counts });
+            }
+        });
+    }
+}

@@ -1,0 +1,359 @@
+//! Shapes, and nothing but shapes: how a call walks through its voxels.
+//!
+//! A call is a chain of *levels*: level 0 is the input, each further level divides the extents by a factor per axis.
+//! [`Grid::new`] brings any rank, order and channel layout into one canonical form: axes in address order,
+//! axes of extent one dropped, neighbours merged where nothing can tell. Axis 0 of the result is called x: it runs
+//! along the rows; axis 1 is y.
+//!
+//! [`Grid::run`] makes all levels in one sweep over the input. The outputs are cut into tiles, each a few cells of
+//! the last level; a thread makes a tile by recursion: a panel of level k is folded from its children, panels of level
+//! k - 1, one after the other in address order, while they are in cache. A panel spans rows of x and y, so that the
+//! input is read in long runs; slices along the other axes are children, and so are x and y themselves where a cell is
+//! too large to be one panel. What a level keeps of its children (sums, or the labels themselves) is the
+//! business of a [`Pooling`].
+
+use crate::pool;
+use crate::simd::views::{Extent, Span, Target, Tile, Tiles, Voxel};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// Bytes of state for a row of the input in a panel, at most, where factors allow: rows of sums have to stay in L1.
+const ROW: usize = 8 << 10;
+/// Voxels along a row that are still folded as part of a panel; longer cells are children.
+const REACH: usize = 4096;
+/// Rows of the input in a panel that spans several levels.
+const ROWS: usize = 32;
+/// Bytes of the first level's state in a panel, so that it stays in L1.
+const PANEL: usize = 16 << 10;
+/// An innermost axis shorter than this (interleaved channels) does not make rows: the next axis is gathered into some.
+const SHORT: usize = 8;
+/// Bytes of input that pay for waking one thread.
+const GRAIN: usize = 1 << 20;
+
+/// Whether a lone trailing voxel counts twice or a smaller cell has fewer voxels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Edge {
+    /// It is mirrored: every cell of a level weighs the same. Factors are 1 or 2.
+    Mirrored,
+    /// Cells hold the voxels that exist.
+    Existing,
+}
+
+/// An axis of a call.
+#[derive(Clone, Debug)]
+pub struct Axis {
+    /// Which axis of the array it was (the first, if several were merged): its place in raster order.
+    pub raster: usize,
+    /// Extent at each level.
+    pub extents: Vec<usize>,
+    /// `factors[k]` leads from level k to level k + 1.
+    pub factors: Vec<usize>,
+    /// Byte stride in the input.
+    source: isize,
+    /// Byte strides in the outputs.
+    targets: Vec<isize>,
+    /// Up to this level its cells lie inside a panel; beyond they are children.
+    inside: usize,
+    /// Cells of the last level in a tile.
+    tile: usize,
+}
+
+impl Axis {
+    /// Product of the factors up to `level`; saturates, which is beyond any extent.
+    pub fn reach(&self, level: usize) -> usize {
+        self.factors[..level].iter().fold(1, |reach, &f| reach.saturating_mul(f))
+    }
+
+    /// Cells of `level` along this axis in a panel.
+    fn panel(&self, level: usize) -> usize {
+        let cells = self.factors[level.min(self.inside)..self.inside].iter().product::<usize>();
+        if self.inside == self.factors.len() { cells * self.tile } else { cells }
+    }
+}
+
+/// An array as it lies in memory: axis 0 first, strides in bytes.
+#[derive(Clone, Debug)]
+pub struct Array {
+    /// First voxel.
+    pub origin: *mut u8,
+    /// Axes.
+    pub axes: Vec<Extent>,
+}
+
+/// One panel of level k - 1 on its way into a panel of level k.
+#[derive(Clone, Copy, Debug)]
+pub struct Child {
+    /// Its number among the children of a full cell, the first child axis fastest.
+    pub number: usize,
+    /// Whether it is the first.
+    pub first: bool,
+    /// How often it counts: 2 for every mirrored child axis along which it stands alone.
+    pub weight: usize,
+}
+
+/// What is kept of the voxels between the levels.
+pub trait Pooling<T>: Sync {
+    /// A thread's panels.
+    type Panels: Send;
+    /// Memory for a thread.
+    fn panels(&self) -> Self::Panels;
+    /// Takes up the `child` panel at `region` of level `level - 1` into the pending panel of `level`.
+    fn absorb(&self, panels: &mut Self::Panels, level: usize, child: Child, region: &[Span]);
+    /// Ends the pending panel of `level`, which is `region`, and writes what is an output.
+    fn finish(&self, panels: &mut Self::Panels, level: usize, region: &[Span], tile: &mut Tile<'_, T>);
+}
+
+/// The caller asked to stop.
+#[derive(Debug)]
+pub struct Interrupted;
+
+/// The canonical shape of a call.
+#[derive(Debug)]
+pub struct Grid {
+    axes: Vec<Axis>,
+    /// The level that each output takes.
+    outputs: Vec<usize>,
+    /// For each level but 0: the axes whose cells are children.
+    children: Vec<Vec<usize>>,
+    edge: Edge,
+}
+
+impl Grid {
+    /// The shape of a call that divides `source` by `factors[k]` (a factor per axis) on the way from level k to
+    /// k + 1 and writes level `outputs[i]` to `targets[i]`; `state` is what a pooling keeps of a voxel, in bytes, and
+    /// `voxel` a voxel's size. There is at least one level, and no extent is 0.
+    pub fn new(
+        source: &Array,
+        targets: &[Array],
+        outputs: Vec<usize>,
+        factors: &[Vec<usize>],
+        edge: Edge,
+        voxel: usize,
+        state: usize,
+    ) -> Self {
+        let mut axes: Vec<Axis> = (0..source.axes.len())
+            .map(|a| {
+                let mut extents = vec![source.axes[a].len];
+                let mut reduced = Vec::with_capacity(factors.len());
+                for level in factors {
+                    let extent = extents[extents.len() - 1];
+                    // No cell is larger than the axis; where it is one voxel, there is nothing to reduce.
+                    reduced.push(level[a].min(if edge == Edge::Mirrored && extent > 1 { 2 } else { extent }));
+                    extents.push(extent.div_ceil(level[a]));
+                }
+                Axis {
+                    raster: a,
+                    extents,
+                    factors: reduced,
+                    source: source.axes[a].stride,
+                    targets: targets.iter().map(|t| t.axes[a].stride).collect(),
+                    inside: factors.len(),
+                    tile: 1,
+                }
+            })
+            .filter(|axis| axis.extents[0] > 1)
+            .collect();
+        axes.sort_by_key(|axis| axis.source.unsigned_abs());
+        merge(&mut axes, &outputs);
+        if axes.len() > 1 && axes[0].extents[0] < SHORT && axes[1].extents[0] >= 4 * axes[0].extents[0] {
+            axes.swap(0, 1);
+        }
+        while axes.len() < 2 {
+            axes.push(Axis {
+                raster: usize::MAX,
+                extents: vec![1; factors.len() + 1],
+                factors: vec![1; factors.len()],
+                source: voxel as isize,
+                targets: vec![voxel as isize; targets.len()],
+                inside: factors.len(),
+                tile: 1,
+            });
+        }
+        let mut grid = Grid { axes, outputs, children: Vec::new(), edge };
+        grid.cut(voxel, state);
+        grid
+    }
+
+    /// Chooses panels and tiles.
+    fn cut(&mut self, voxel: usize, state: usize) {
+        let levels = self.levels();
+        let direct = self.axes[0].source == voxel as isize;
+        for (a, axis) in self.axes.iter_mut().enumerate() {
+            let room = if a == 0 { REACH } else { ROWS };
+            axis.inside = match a {
+                // Rows that lie as they should are lent, however long a cell of the first level is.
+                0 | 1 => (0..=levels).rev().find(|&l| axis.reach(l) <= room || (a == 0 && l == 1 && direct)),
+                _ => None,
+            }
+            .unwrap_or(0);
+        }
+        let x = &mut self.axes[0];
+        if x.inside == levels {
+            x.tile = (ROW / state / x.reach(levels)).clamp(1, x.extents[levels]);
+        }
+        let width = x.panel(1).min(x.extents[1]) * state;
+        let y = &mut self.axes[1];
+        if y.inside == levels {
+            y.tile = (PANEL / width / y.panel(1)).clamp(1, y.extents[levels]);
+        }
+        self.children = (0..levels)
+            .map(|k| (0..self.axes.len()).filter(|&a| self.axes[a].factors[k] > 1 && self.axes[a].inside <= k).collect())
+            .collect();
+    }
+
+    /// Number of levels above the input.
+    pub fn levels(&self) -> usize {
+        self.axes[0].factors.len()
+    }
+
+    /// The axes: x, y, then the others in address order.
+    pub fn axes(&self) -> &[Axis] {
+        &self.axes
+    }
+
+    /// The axes along which the children of a panel of `level` (1 is the first) are lined up.
+    pub fn children(&self, level: usize) -> &[usize] {
+        &self.children[level - 1]
+    }
+
+    /// How many voxels of `level - 1` along x (axis 0) or y (axis 1) make a cell of `level` inside a panel.
+    pub fn inner_factor(&self, axis: usize, level: usize) -> usize {
+        let axis = &self.axes[axis];
+        if level <= axis.inside { axis.factors[level - 1] } else { 1 }
+    }
+
+    /// How cells at the edge count.
+    pub fn edge(&self) -> Edge {
+        self.edge
+    }
+
+    /// Voxels of `level` in the largest panel.
+    pub fn panel_len(&self, level: usize) -> usize {
+        self.axes[..2].iter().map(|axis| axis.panel(level).min(axis.extents[level])).product()
+    }
+
+    /// The input's axes in the grid's order.
+    pub fn source_axes(&self) -> Vec<Extent> {
+        self.axes.iter().map(|axis| Extent { len: axis.extents[0], stride: axis.source }).collect()
+    }
+
+    /// The outputs, cut into tiles, and how many tiles lie along each axis.
+    pub fn cut_targets(&self, targets: &[Array]) -> (Vec<Target>, Vec<usize>) {
+        let last = self.levels();
+        let targets = targets.iter().zip(&self.outputs).enumerate().map(|(i, (target, &level))| Target {
+            origin: target.origin,
+            axes: self.axes.iter().map(|a| Extent { len: a.extents[level], stride: a.targets[i] }).collect(),
+            tile: self.axes.iter().map(|a| a.factors[level..].iter().fold(a.tile, |t, &f| t.saturating_mul(f))).collect(),
+        });
+        (targets.collect(), self.axes.iter().map(|a| a.extents[last].div_ceil(a.tile)).collect())
+    }
+
+    /// Which output, if any, is made of `level`.
+    pub fn output(&self, level: usize) -> Option<usize> {
+        self.outputs.iter().position(|&l| l == level)
+    }
+
+    /// Threads that are worth waking for `voxels` of `size` bytes, out of `wanted` (0: all this process may use).
+    pub fn threads(wanted: usize, voxels: usize, size: usize, tiles: usize) -> usize {
+        let worth = (voxels.saturating_mul(size) / GRAIN).min(tiles).max(1);
+        if worth == 1 || wanted == 1 { 1 } else { worth.min(if wanted == 0 { pool::cores() } else { wanted }) }
+    }
+
+    /// Makes all tiles with up to `threads` threads. `interrupted` is asked now and then, on the calling thread only.
+    ///
+    /// # Errors
+    /// [`Interrupted`] if it said so; the outputs are then unfinished.
+    pub fn run<T: Voxel, P: Pooling<T>>(
+        &self,
+        pooling: &P,
+        tiles: &Tiles<'_, T>,
+        threads: usize,
+        interrupted: &dyn Fn() -> bool,
+    ) -> Result<(), Interrupted> {
+        let stop = AtomicBool::new(false);
+        let work = |interrupted: Option<&dyn Fn() -> bool>| {
+            let mut tile = tiles.worker();
+            let mut panels = None;
+            let mut regions = vec![vec![Span::default(); self.axes.len()]; self.levels() + 1];
+            while !stop.load(Ordering::Relaxed) && tile.advance() {
+                let last = self.levels();
+                for ((span, axis), &at) in regions[last].iter_mut().zip(&self.axes).zip(tile.at()) {
+                    let start = at * axis.tile;
+                    *span = Span { start, len: axis.tile.min(axis.extents[last] - start) };
+                }
+                let panels = panels.get_or_insert_with(|| pooling.panels());
+                self.sweep(pooling, panels, &mut regions, last, &mut tile);
+                if interrupted.is_some_and(|asked| asked()) {
+                    stop.store(true, Ordering::Relaxed);
+                }
+            }
+        };
+        pool::share(threads, &|| work(None), || work(Some(interrupted)));
+        if stop.into_inner() { Err(Interrupted) } else { Ok(()) }
+    }
+
+    /// Makes the panel at `regions[level]`, children first.
+    fn sweep<T: Voxel, P: Pooling<T>>(
+        &self,
+        pooling: &P,
+        panels: &mut P::Panels,
+        regions: &mut [Vec<Span>],
+        level: usize,
+        tile: &mut Tile<'_, T>,
+    ) {
+        let below = level - 1;
+        let lined_up = &self.children[below];
+        let count: usize = lined_up.iter().map(|&a| self.axes[a].factors[below]).product();
+        let mut first = true;
+        'children: for number in 0..count {
+            let (lower, upper) = regions.split_at_mut(level);
+            let (region, parent) = (&mut lower[below], &upper[0]);
+            for (a, axis) in self.axes.iter().enumerate() {
+                let (factor, extent) = (axis.factors[below], axis.extents[below]);
+                let start = parent[a].start * factor;
+                let len = if axis.inside >= level { parent[a].len * factor } else { 1 };
+                region[a] = Span { start, len: len.min(extent - start) };
+            }
+            let (mut rest, mut weight) = (number, 1);
+            for &a in lined_up {
+                let (factor, extent) = (self.axes[a].factors[below], self.axes[a].extents[below]);
+                let start = region[a].start;
+                if self.edge == Edge::Mirrored && start + factor > extent {
+                    weight *= 2;
+                }
+                region[a].start += rest % factor;
+                rest /= factor;
+                if region[a].start >= extent {
+                    continue 'children;
+                }
+            }
+            if below > 0 {
+                self.sweep(pooling, panels, regions, below, tile);
+            }
+            pooling.absorb(panels, level, Child { number, first, weight }, &regions[below]);
+            first = false;
+        }
+        pooling.finish(panels, level, &regions[level], tile);
+    }
+}
+
+/// Merges neighbours that lie behind one another in all arrays, where the upper one is not pooled and all cells of the
+/// lower one are full: nothing can tell them from one axis.
+fn merge(axes: &mut Vec<Axis>, outputs: &[usize]) {
+    let mut a = 0;
+    while a + 1 < axes.len() {
+        let (low, high) = (&axes[a], &axes[a + 1]);
+        let behind = |level: usize, stride: isize, next: isize| {
+            isize::try_from(low.extents[level]).ok().and_then(|len| stride.checked_mul(len)) == Some(next)
+        };
+        let merges = high.factors.iter().all(|&f| f == 1)
+            && low.extents[0] % low.reach(low.factors.len()) == 0
+            && behind(0, low.source, high.source)
+            && outputs.iter().enumerate().all(|(i, &level)| behind(level, low.targets[i], high.targets[i]));
+        if merges {
+            let high = axes.remove(a + 1);
+            axes[a].extents.iter_mut().for_each(|extent| *extent *= high.extents[0]);
+        } else {
+            a += 1;
+        }
+    }
+}

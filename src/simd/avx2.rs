@@ -1,0 +1,329 @@
+//! AVX2: sums of pairs and modes, 32 bytes at a time.
+//!
+//! Columns of a cell are parted by in-lane shuffles that leave even and odd labels in the same, permuted order; as
+//! modes are decided lane by lane, the order is mended once, on the result. A label that is counted in
+//! a lane of its own width takes three instructions a pair, and no branch; most cells of real volumes are uniform,
+//! so vectors of uniform cells leave early.
+//!
+//! Limits: cells of two, four and eight labels; larger ones, and the columns behind the last full vector, go to the
+//! scalar definition.
+
+use super::{Cells, Isa, Kernel, Label, Rule, scalar};
+use std::arch::x86_64::*;
+
+/// Proof that this processor has AVX2: only [`Avx2::detect`] makes one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Avx2(());
+
+impl Avx2 {
+    pub fn detect() -> Option<Self> {
+        is_x86_feature_detected!("avx2").then_some(Avx2(()))
+    }
+
+    #[inline]
+    pub fn run<K: Kernel>(self, kernel: K) {
+        #[target_feature(enable = "avx2")]
+        fn with_avx2<K: Kernel>(kernel: K, isa: Avx2) {
+            kernel.run(isa);
+        }
+        // SAFETY: `self` is the proof that AVX2 is there.
+        unsafe { with_avx2(kernel, self) }
+    }
+}
+
+impl Isa for Avx2 {
+    #[inline(always)]
+    fn pair_sums_u8(self, row: &[u8], sums: &mut [u16], add: bool) {
+        // SAFETY: `self` is the proof that AVX2 is there.
+        unsafe { pair_sums(row, sums, add, |v| u8_pairs(v), |a, b| _mm256_add_epi16(a, b)) }
+    }
+
+    #[inline(always)]
+    fn pair_sums_u16(self, row: &[u16], sums: &mut [u32], add: bool) {
+        // SAFETY: `self` is the proof that AVX2 is there.
+        unsafe { pair_sums(row, sums, add, |v| u16_pairs(v), |a, b| _mm256_add_epi32(a, b)) }
+    }
+
+    #[inline(always)]
+    fn pair_sums_f32(self, row: &[f32], sums: &mut [f64], add: bool) {
+        // SAFETY: `self` is the proof that AVX2 is there.
+        unsafe {
+            pair_sums(row, sums, add, |v| f32_pairs(v), |a, b| {
+                _mm256_castpd_si256(_mm256_add_pd(_mm256_castsi256_pd(a), _mm256_castsi256_pd(b)))
+            });
+        }
+    }
+
+    #[inline(always)]
+    fn modes<T: Label>(self, cells: Cells<'_, T>, out: &mut [T]) {
+        // SAFETY: `self` is the proof that AVX2 is there.
+        unsafe { modes(cells, out) }
+    }
+}
+
+/// The walk along a row for all `pair_sums`: 32 bytes of voxels to 32 bytes of sums twice as wide.
+///
+/// # Safety
+/// Needs AVX2, for itself and for what it is given.
+#[inline(always)]
+unsafe fn pair_sums<T, A>(
+    row: &[T],
+    sums: &mut [A],
+    add: bool,
+    pairs: impl Fn(__m256i) -> __m256i,
+    plus: impl Fn(__m256i, __m256i) -> __m256i,
+) where
+    T: Copy,
+    A: Copy + std::ops::Add<Output = A> + From<T>,
+{
+    const { assert!(size_of::<A>() == 2 * size_of::<T>()) };
+    assert!(row.len() >= 2 * sums.len());
+    let lanes = 32 / size_of::<A>();
+    let full = sums.len() / lanes * lanes;
+    for i in (0..full).step_by(lanes) {
+        // SAFETY: 2 i + 2 lanes <= row.len() and i + lanes <= sums.len(), by the assertion and by `full`.
+        unsafe {
+            let mut sum = pairs(_mm256_loadu_si256(row.as_ptr().add(2 * i).cast()));
+            let at = sums.as_mut_ptr().add(i).cast();
+            if add {
+                sum = plus(_mm256_loadu_si256(at), sum);
+            }
+            _mm256_storeu_si256(at, sum);
+        }
+    }
+    scalar::pair_sums(&row[2 * full..], &mut sums[full..], add);
+}
+
+#[target_feature(enable = "avx2")]
+fn u8_pairs(v: __m256i) -> __m256i {
+    // 255 + 255 is far below the saturation at 32767.
+    _mm256_maddubs_epi16(v, _mm256_set1_epi8(1))
+}
+
+#[target_feature(enable = "avx2")]
+fn u16_pairs(v: __m256i) -> __m256i {
+    // There is no unsigned multiply-add of words: part them by mask and shift.
+    _mm256_add_epi32(_mm256_and_si256(v, _mm256_set1_epi32(0xffff)), _mm256_srli_epi32::<16>(v))
+}
+
+#[target_feature(enable = "avx2")]
+fn f32_pairs(v: __m256i) -> __m256i {
+    let v = _mm256_castsi256_ps(v);
+    let low = _mm256_cvtps_pd(_mm256_castps256_ps128(v));
+    let high = _mm256_cvtps_pd(_mm256_extractf128_ps::<1>(v));
+    // hadd gives pairs 0, 2, 1, 3.
+    _mm256_castpd_si256(_mm256_permute4x64_pd::<0b11_01_10_00>(_mm256_hadd_pd(low, high)))
+}
+
+/// A vector of labels of one width.
+///
+/// # Safety
+/// All methods need AVX2.
+pub trait Lanes: Copy {
+    type Label: Label;
+    /// Labels in even and in odd places of the two vectors, both in the order that [`mend`] puts right.
+    unsafe fn part(a: __m256i, b: __m256i) -> (__m256i, __m256i);
+    /// All ones where equal.
+    unsafe fn equal(a: __m256i, b: __m256i) -> __m256i;
+    /// All ones where a > b, as signed numbers.
+    unsafe fn greater(a: __m256i, b: __m256i) -> __m256i;
+    unsafe fn minus(a: __m256i, b: __m256i) -> __m256i;
+}
+
+macro_rules! lanes {
+    ($name:ident, $label:ty, $equal:ident, $greater:ident, $minus:ident, |$a:ident, $b:ident| $part:expr) => {
+        #[derive(Clone, Copy)]
+        pub struct $name;
+
+        impl Lanes for $name {
+            type Label = $label;
+            #[inline(always)]
+            unsafe fn part($a: __m256i, $b: __m256i) -> (__m256i, __m256i) {
+                // SAFETY: the caller has AVX2.
+                unsafe { $part }
+            }
+            #[inline(always)]
+            unsafe fn equal(a: __m256i, b: __m256i) -> __m256i {
+                // SAFETY: the caller has AVX2.
+                unsafe { $equal(a, b) }
+            }
+            #[inline(always)]
+            unsafe fn greater(a: __m256i, b: __m256i) -> __m256i {
+                // SAFETY: the caller has AVX2.
+                unsafe { $greater(a, b) }
+            }
+            #[inline(always)]
+            unsafe fn minus(a: __m256i, b: __m256i) -> __m256i {
+                // SAFETY: the caller has AVX2.
+                unsafe { $minus(a, b) }
+            }
+        }
+    };
+}
+
+lanes!(Bytes, u8, _mm256_cmpeq_epi8, _mm256_cmpgt_epi8, _mm256_sub_epi8, |a, b| {
+    let low = _mm256_set1_epi16(0xff);
+    (
+        _mm256_packus_epi16(_mm256_and_si256(a, low), _mm256_and_si256(b, low)),
+        _mm256_packus_epi16(_mm256_srli_epi16::<8>(a), _mm256_srli_epi16::<8>(b)),
+    )
+});
+lanes!(Words, u16, _mm256_cmpeq_epi16, _mm256_cmpgt_epi16, _mm256_sub_epi16, |a, b| {
+    let low = _mm256_set1_epi32(0xffff);
+    (
+        _mm256_packus_epi32(_mm256_and_si256(a, low), _mm256_and_si256(b, low)),
+        _mm256_packus_epi32(_mm256_srli_epi32::<16>(a), _mm256_srli_epi32::<16>(b)),
+    )
+});
+lanes!(Doubles, u32, _mm256_cmpeq_epi32, _mm256_cmpgt_epi32, _mm256_sub_epi32, |a, b| {
+    let (a, b) = (_mm256_castsi256_ps(a), _mm256_castsi256_ps(b));
+    (
+        _mm256_castps_si256(_mm256_shuffle_ps::<0b10_00_10_00>(a, b)),
+        _mm256_castps_si256(_mm256_shuffle_ps::<0b11_01_11_01>(a, b)),
+    )
+});
+lanes!(Quads, u64, _mm256_cmpeq_epi64, _mm256_cmpgt_epi64, _mm256_sub_epi64, |a, b| {
+    (_mm256_unpacklo_epi64(a, b), _mm256_unpackhi_epi64(a, b))
+});
+
+/// The order that [`Lanes::part`] leaves: quarters 0, 2, 1, 3 of the vector.
+///
+/// # Safety
+/// Needs AVX2.
+#[inline(always)]
+unsafe fn mend(v: __m256i) -> __m256i {
+    // SAFETY: the caller has AVX2.
+    unsafe { _mm256_permute4x64_epi64::<0b11_01_10_00>(v) }
+}
+
+/// Modes of a row of cells: finds the loop that was compiled for this shape of cell.
+#[target_feature(enable = "avx2")]
+fn modes<T: Label>(cells: Cells<'_, T>, out: &mut [T]) {
+    const ROW: usize = usize::MAX;
+    let done = match (cells.rows.len(), cells.column_bit, cells.rule) {
+        (1, Some(_), Rule::Count) => walk::<T, 2, 1, 0, false>(cells, out),
+        (2, None, Rule::Count) => walk::<T, 2, 2, ROW, false>(cells, out),
+        (2, Some(0), Rule::Pairs) => walk::<T, 4, 2, 0, true>(cells, out),
+        (2, Some(_), Rule::Pairs) => walk::<T, 4, 2, 1, true>(cells, out),
+        (4, None, Rule::Pairs) => walk::<T, 4, 4, ROW, true>(cells, out),
+        (2, Some(0), Rule::Count) => walk::<T, 4, 2, 0, false>(cells, out),
+        (2, Some(_), Rule::Count) => walk::<T, 4, 2, 1, false>(cells, out),
+        (4, None, Rule::Count) => walk::<T, 4, 4, ROW, false>(cells, out),
+        (4, Some(0), Rule::Count) => walk::<T, 8, 4, 0, false>(cells, out),
+        (4, Some(1), Rule::Count) => walk::<T, 8, 4, 1, false>(cells, out),
+        (4, Some(_), Rule::Count) => walk::<T, 8, 4, 2, false>(cells, out),
+        (8, None, Rule::Count) => walk::<T, 8, 8, ROW, false>(cells, out),
+        _ => 0,
+    };
+    scalar::modes(cells, out, done);
+}
+
+/// Decides all full vectors of cells of `CELL` labels in `ROWS` rows whose column is bit `BIT` of the raster number
+/// (no bit: one column); says how many cells are done.
+#[target_feature(enable = "avx2")]
+fn walk<T: Label, const CELL: usize, const ROWS: usize, const BIT: usize, const PAIRS: bool>(
+    cells: Cells<'_, T>,
+    out: &mut [T],
+) -> usize {
+    let columns = CELL / ROWS;
+    let lanes = 32 / size_of::<T>();
+    let rows: &[&[T]; ROWS] = cells.rows.try_into().expect("as many rows as the loop was chosen for");
+    let length = rows.iter().map(|row| row.len()).min().unwrap_or(0);
+    let full = out.len().min(length / columns) / lanes * lanes;
+    for i in (0..full).step_by(lanes) {
+        // SAFETY: AVX2 is on; each row holds `columns * (i + lanes)` labels and `out` holds `i + lanes`.
+        unsafe {
+            let mut cell = [_mm256_setzero_si256(); CELL];
+            for (r, row) in rows.iter().enumerate() {
+                let at: *const __m256i = row.as_ptr().add(columns * i).cast();
+                if columns == 1 {
+                    cell[r] = _mm256_loadu_si256(at);
+                } else {
+                    let low = r & ((1usize << (BIT % 8)) - 1);
+                    let number = low | (r - low) << 1;
+                    let (even, odd) = T::Lanes::part(_mm256_loadu_si256(at), _mm256_loadu_si256(at.add(1)));
+                    cell[number] = even;
+                    cell[number | 1 << (BIT % 8)] = odd;
+                }
+            }
+            let mode = match (PAIRS, cells.sparse) {
+                (true, false) => mode_of_pairs::<T::Lanes>(cell[0], cell[1], cell[2], cell[3]),
+                (true, true) => sparse_mode_of_pairs::<T::Lanes>(cell[0], cell[1], cell[2], cell[3]),
+                (false, false) => mode_by_count::<T::Lanes, CELL, false>(&cell),
+                (false, true) => mode_by_count::<T::Lanes, CELL, true>(&cell),
+            };
+            _mm256_storeu_si256(out.as_mut_ptr().add(i).cast(), if columns == 1 { mode } else { mend(mode) });
+        }
+    }
+    full
+}
+
+/// # Safety
+/// Needs AVX2.
+#[inline(always)]
+unsafe fn mode_of_pairs<L: Lanes>(a: __m256i, b: __m256i, c: __m256i, d: __m256i) -> __m256i {
+    // SAFETY: the caller has AVX2.
+    unsafe {
+        let mode = _mm256_blendv_epi8(d, b, L::equal(b, c));
+        _mm256_blendv_epi8(mode, a, _mm256_or_si256(L::equal(a, b), L::equal(a, c)))
+    }
+}
+
+/// # Safety
+/// Needs AVX2.
+#[inline(always)]
+unsafe fn sparse_mode_of_pairs<L: Lanes>(a: __m256i, b: __m256i, c: __m256i, d: __m256i) -> __m256i {
+    // SAFETY: the caller has AVX2.
+    unsafe {
+        let zero = _mm256_setzero_si256();
+        // The first of d, a, c, b that is not background, from the last resort up.
+        let mode = _mm256_blendv_epi8(c, b, L::equal(c, zero));
+        let mode = _mm256_blendv_epi8(a, mode, L::equal(a, zero));
+        let mode = _mm256_blendv_epi8(d, mode, L::equal(d, zero));
+        let mode = _mm256_blendv_epi8(mode, b, _mm256_andnot_si256(L::equal(b, zero), L::equal(b, c)));
+        let pair = _mm256_or_si256(L::equal(a, b), L::equal(a, c));
+        _mm256_blendv_epi8(mode, a, _mm256_andnot_si256(L::equal(a, zero), pair))
+    }
+}
+
+/// # Safety
+/// Needs AVX2.
+#[inline(always)]
+unsafe fn mode_by_count<L: Lanes, const CELL: usize, const SPARSE: bool>(cell: &[__m256i; CELL]) -> __m256i {
+    // SAFETY: the caller has AVX2.
+    unsafe {
+        let zero = _mm256_setzero_si256();
+        let ones = _mm256_set1_epi8(-1);
+        let mut uniform = ones;
+        // Counts of later occurrences: a comparison gives -1 where equal, so they are subtracted.
+        let mut most = zero;
+        for &label in &cell[1..] {
+            let equal = L::equal(cell[0], label);
+            uniform = _mm256_and_si256(uniform, equal);
+            most = L::minus(most, equal);
+        }
+        let mut best = cell[0];
+        if _mm256_movemask_epi8(uniform) == -1 {
+            return best;
+        }
+        if SPARSE {
+            // Background counts less than any label that occurs once.
+            most = _mm256_or_si256(most, L::equal(best, zero));
+        }
+        // Without background to pass over, the last voxel cannot win: it has no later occurrence.
+        let candidates = if SPARSE { CELL } else { CELL - 1 };
+        for i in 1..candidates {
+            let mut count = zero;
+            for &label in &cell[i + 1..] {
+                count = L::minus(count, L::equal(cell[i], label));
+            }
+            if SPARSE {
+                count = _mm256_or_si256(count, L::equal(cell[i], zero));
+            }
+            let more = L::greater(count, most);
+            best = _mm256_blendv_epi8(best, cell[i], more);
+            most = _mm256_blendv_epi8(most, count, more);
+        }
+        best
+    }
+}

@@ -1,0 +1,153 @@
+//! Instruction sets, and the only unsafe code below the binding.
+//!
+//! A [`Backend`] is a value: tests and benches loop over [`Backend::all`]. Most loops are written once, as a
+//! [`Kernel`], and compiled for every backend; those where hand-written code wins are methods of [`Isa`] with a scalar
+//! definition ([`scalar`]) and a twin per instruction set ([`avx2`]). The scalar one is the meaning, the twins
+//! must give the same bits.
+
+#![allow(unsafe_code)]
+
+#[cfg(target_arch = "x86_64")]
+mod avx2;
+mod scalar;
+pub mod views;
+
+use std::sync::OnceLock;
+
+/// A loop over voxels, written once and compiled for every instruction set.
+///
+/// Implementations mark `run` as `#[inline(always)]`: it has to become part of the function that enables the
+/// instructions.
+pub trait Kernel {
+    /// Runs the loop with the instructions of `isa`.
+    fn run<I: Isa>(self, isa: I);
+}
+
+/// How a cell of labels is decided.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rule {
+    /// Four voxels a, b, c, d in raster order: a if it equals b or c, else b if it equals c, else d.
+    Pairs,
+    /// The most frequent voxel; of equals the one met first in raster order.
+    Count,
+}
+
+/// One row of cells of labels.
+#[derive(Clone, Copy)]
+pub struct Cells<'a, T> {
+    /// The rows that the cells span, in raster order; all of one length.
+    pub rows: &'a [&'a [T]],
+    /// If the cells span two columns: which bit of a voxel's raster number tells the column.
+    pub column_bit: Option<usize>,
+    /// How a cell is decided.
+    pub rule: Rule,
+    /// Whether background (zero) is left out where there is anything else.
+    pub sparse: bool,
+}
+
+/// A label as its bits.
+pub trait Label: views::Voxel + Eq {
+    /// Vectors of these labels.
+    #[cfg(target_arch = "x86_64")]
+    type Lanes: avx2::Lanes<Label = Self>;
+    /// The background.
+    const ZERO: Self;
+}
+
+macro_rules! labels {
+    ($($t:ty: $lanes:ident),*) => {$(
+        impl Label for $t {
+            #[cfg(target_arch = "x86_64")]
+            type Lanes = avx2::$lanes;
+            const ZERO: Self = 0;
+        }
+    )*};
+}
+labels!(u8: Bytes, u16: Words, u32: Doubles, u64: Quads);
+
+/// The kernels that are worth writing by hand; each defaults to the scalar definition.
+pub trait Isa: Copy {
+    /// `sums[i] = row[2 i] + row[2 i + 1]`, or `+=` with `add`. `row` is twice as long as `sums`.
+    #[inline(always)]
+    fn pair_sums_u8(self, row: &[u8], sums: &mut [u16], add: bool) {
+        scalar::pair_sums(row, sums, add);
+    }
+
+    /// As [`Isa::pair_sums_u8`].
+    #[inline(always)]
+    fn pair_sums_u16(self, row: &[u16], sums: &mut [u32], add: bool) {
+        scalar::pair_sums(row, sums, add);
+    }
+
+    /// As [`Isa::pair_sums_u8`].
+    #[inline(always)]
+    fn pair_sums_f32(self, row: &[f32], sums: &mut [f64], add: bool) {
+        scalar::pair_sums(row, sums, add);
+    }
+
+    /// The mode of every cell.
+    #[inline(always)]
+    fn modes<T: Label>(self, cells: Cells<'_, T>, out: &mut [T]) {
+        scalar::modes(cells, out, 0);
+    }
+}
+
+/// The instruction set of the compiler's target.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Scalar;
+
+impl Isa for Scalar {}
+
+/// The instructions a call computes with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Backend(Set);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Set {
+    Scalar(Scalar),
+    #[cfg(target_arch = "x86_64")]
+    Avx2(avx2::Avx2),
+}
+
+impl Backend {
+    /// Those this processor has, the best last.
+    pub fn all() -> Vec<Backend> {
+        #[allow(unused_mut)]
+        let mut all = vec![Backend(Set::Scalar(Scalar))];
+        #[cfg(target_arch = "x86_64")]
+        all.extend(avx2::Avx2::detect().map(|token| Backend(Set::Avx2(token))));
+        all
+    }
+
+    /// The name, as in `TINYBRAIN_SIMD`.
+    pub fn name(self) -> &'static str {
+        match self.0 {
+            Set::Scalar(_) => "scalar",
+            #[cfg(target_arch = "x86_64")]
+            Set::Avx2(_) => "avx2",
+        }
+    }
+
+    /// The backend in use: the best, unless the environment variable `TINYBRAIN_SIMD` names another. Read once.
+    ///
+    /// # Errors
+    /// What the variable holds, if no backend of this processor has that name.
+    pub fn current() -> Result<Backend, &'static str> {
+        static CURRENT: OnceLock<Result<Backend, String>> = OnceLock::new();
+        let choose = || match std::env::var("TINYBRAIN_SIMD") {
+            Ok(name) if !name.is_empty() => Backend::all().into_iter().find(|b| b.name() == name).ok_or(name),
+            _ => Ok(*Backend::all().last().expect("scalar is always there")),
+        };
+        CURRENT.get_or_init(choose).as_ref().copied().map_err(String::as_str)
+    }
+
+    /// Runs `kernel` with these instructions.
+    #[inline]
+    pub fn run<K: Kernel>(self, kernel: K) {
+        match self.0 {
+            Set::Scalar(isa) => kernel.run(isa),
+            #[cfg(target_arch = "x86_64")]
+            Set::Avx2(isa) => isa.run(kernel),
+        }
+    }
+}

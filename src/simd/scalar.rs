@@ -1,0 +1,84 @@
+//! The hand-written kernels in plain Rust: what they mean, what processors without a twin of their own run, and
+//! what every twin is tested against.
+
+use super::{Cells, Label, Rule};
+use std::ops::Add;
+
+/// Sums of pairs, set or added.
+#[inline(always)]
+pub fn pair_sums<T: Copy, A: Copy + Add<Output = A> + From<T>>(row: &[T], sums: &mut [A], add: bool) {
+    for (sum, pair) in sums.iter_mut().zip(row.chunks_exact(2)) {
+        let pair = A::from(pair[0]) + A::from(pair[1]);
+        *sum = if add { *sum + pair } else { pair };
+    }
+}
+
+/// The modes of the cells from cell `first` on.
+pub fn modes<T: Label>(cells: Cells<'_, T>, out: &mut [T], first: usize) {
+    let columns = if cells.column_bit.is_some() { 2 } else { 1 };
+    let size = cells.rows.len() * columns;
+    // Cells of eight at most, but for four pooled axes and more.
+    let (mut few, mut many) = ([T::ZERO; 8], Vec::new());
+    let cell = if size <= few.len() {
+        &mut few[..size]
+    } else {
+        many.resize(size, T::ZERO);
+        &mut many[..]
+    };
+    for (i, mode) in out.iter_mut().enumerate().skip(first) {
+        for (r, row) in cells.rows.iter().enumerate() {
+            match cells.column_bit {
+                None => cell[r] = row[i],
+                Some(bit) => {
+                    let low = r & ((1 << bit) - 1);
+                    let number = low | (r - low) << 1;
+                    cell[number] = row[2 * i];
+                    // A lone trailing column is mirrored.
+                    cell[number | 1 << bit] = row[(2 * i + 1).min(row.len() - 1)];
+                }
+            }
+        }
+        *mode = match (cells.rule, cells.sparse) {
+            (Rule::Pairs, false) => mode_of_pairs(cell),
+            (Rule::Pairs, true) => sparse_mode_of_pairs(cell),
+            (Rule::Count, sparse) => mode_by_count(cell, sparse),
+        };
+    }
+}
+
+fn mode_of_pairs<T: Label>(cell: &[T]) -> T {
+    let (a, b, c, d) = (cell[0], cell[1], cell[2], cell[3]);
+    if a == b || a == c {
+        a
+    } else if b == c {
+        b
+    } else {
+        d
+    }
+}
+
+fn sparse_mode_of_pairs<T: Label>(cell: &[T]) -> T {
+    let (a, b, c, d) = (cell[0], cell[1], cell[2], cell[3]);
+    if a != T::ZERO && (a == b || a == c) {
+        a
+    } else if b != T::ZERO && b == c {
+        b
+    } else {
+        [d, a, c, b].into_iter().find(|&label| label != T::ZERO).unwrap_or(T::ZERO)
+    }
+}
+
+fn mode_by_count<T: Label>(cell: &[T], sparse: bool) -> T {
+    let (mut best, mut most) = (T::ZERO, 0);
+    for (i, &label) in cell.iter().enumerate() {
+        if sparse && label == T::ZERO {
+            continue;
+        }
+        // Counted from its first occurrence on, so that only this one can win, and strictly: ties go to the first.
+        let count = cell[i..].iter().filter(|&&other| other == label).count();
+        if count > most {
+            (best, most) = (label, count);
+        }
+    }
+    best
+}

@@ -1,0 +1,426 @@
+//! Strided memory, made safe: where voxels are read and written.
+//!
+//! numpy hands over a pointer, extents and byte strides. Everything above this file works on *panels*: rows of
+//! equal length a fixed pitch apart, the two innermost axes of a region. [`Source`] lends panels of the input,
+//! [`Tiles`] cuts all mips of a call into disjoint tiles and hands each to one thread only, so that a [`Tile`] can
+//! lend panels to write into. Layouts without a unit stride (interleaved channels, unaligned fields) are gathered
+//! into a scratch panel and scattered back, a panel at a time: nothing is ever copied whole.
+//!
+//! Limits: regions are checked against extents here, once a panel, and everything above may be wrong without
+//! touching foreign memory; that the pointers, extents and strides are true is promised by the caller of `new`.
+
+use std::marker::PhantomData;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// Types for which every bit pattern is a value, so that any memory may be read as one.
+///
+/// # Safety
+/// Implement it for such types only, and without padding.
+pub unsafe trait Voxel: Copy + Default + Send + Sync + 'static {}
+
+macro_rules! voxels {
+    ($($t:ty),*) => {$(
+        // SAFETY: plain numbers; all their bit patterns are values.
+        unsafe impl Voxel for $t {}
+    )*};
+}
+voxels!(u8, u16, u32, u64, u128, i8, i16, i32, i64, i128, f32, f64);
+
+/// A numpy bool: one byte, read as true where it is not zero, whatever the byte.
+#[derive(Clone, Copy, Default, Debug, PartialEq, Eq)]
+#[repr(transparent)]
+pub struct Bool(pub u8);
+
+// SAFETY: a transparent byte.
+unsafe impl Voxel for Bool {}
+
+/// Part of an axis: `len` indices from `start`.
+#[derive(Clone, Copy, Default, Debug, PartialEq, Eq)]
+pub struct Span {
+    /// First index.
+    pub start: usize,
+    /// Number of indices.
+    pub len: usize,
+}
+
+/// An axis in memory: extent and byte stride.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Extent {
+    /// Number of indices.
+    pub len: usize,
+    /// Bytes from one index to the next; may be negative or, for inputs, zero.
+    pub stride: isize,
+}
+
+/// Rows to read: `rows` rows of `cols` voxels, `pitch` voxels apart.
+#[derive(Clone, Copy)]
+pub struct Panel<'a, T> {
+    origin: *const T,
+    pitch: isize,
+    rows: usize,
+    cols: usize,
+    lent: PhantomData<&'a [T]>,
+}
+
+impl<'a, T> Panel<'a, T> {
+    /// Rows that lie one behind the other in `voxels`.
+    #[inline]
+    pub fn dense(voxels: &'a [T], cols: usize) -> Self {
+        let rows = voxels.len() / cols.max(1);
+        Panel { origin: voxels.as_ptr(), pitch: cols as isize, rows, cols, lent: PhantomData }
+    }
+
+    /// Number of rows.
+    #[inline(always)]
+    pub fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// Voxels of a row.
+    #[inline(always)]
+    pub fn cols(&self) -> usize {
+        self.cols
+    }
+
+    /// Row `j`.
+    #[inline(always)]
+    pub fn row(&self, j: usize) -> &'a [T] {
+        assert!(j < self.rows);
+        // SAFETY: whoever made the panel vouched for `rows` rows of `cols` voxels at this pitch; j is one of them.
+        unsafe { std::slice::from_raw_parts(self.origin.offset(j as isize * self.pitch), self.cols) }
+    }
+}
+
+/// Rows to write; as [`Panel`].
+pub struct PanelMut<'a, T> {
+    origin: *mut T,
+    pitch: isize,
+    rows: usize,
+    cols: usize,
+    lent: PhantomData<&'a mut [T]>,
+}
+
+impl<'a, T> PanelMut<'a, T> {
+    /// Rows that lie one behind the other in `voxels`.
+    #[inline]
+    pub fn dense(voxels: &'a mut [T], cols: usize) -> Self {
+        let rows = voxels.len() / cols.max(1);
+        PanelMut { origin: voxels.as_mut_ptr(), pitch: cols as isize, rows, cols, lent: PhantomData }
+    }
+
+    /// Number of rows.
+    #[inline(always)]
+    pub fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// Voxels of a row.
+    #[inline(always)]
+    pub fn cols(&self) -> usize {
+        self.cols
+    }
+
+    /// Row `j`, to write.
+    #[inline(always)]
+    pub fn row_mut(&mut self, j: usize) -> &mut [T] {
+        assert!(j < self.rows);
+        // SAFETY: as in `Panel::row`; the rows do not overlap, and `&mut self` lends one at a time.
+        unsafe { std::slice::from_raw_parts_mut(self.origin.offset(j as isize * self.pitch), self.cols) }
+    }
+
+    /// What was written, to read.
+    #[inline]
+    pub fn as_panel(&self) -> Panel<'_, T> {
+        Panel { origin: self.origin, pitch: self.pitch, rows: self.rows, cols: self.cols, lent: PhantomData }
+    }
+}
+
+/// Where a region begins, and whether its rows can be lent as they lie.
+struct Place {
+    offset: isize,
+    direct: bool,
+}
+
+/// Axis 0 runs along a row, axis 1 from row to row; of the other axes a region holds one index.
+fn place<T>(origin: usize, axes: &[Extent], region: &[Span]) -> Place {
+    assert!(axes.len() >= 2 && axes.len() == region.len());
+    let size = size_of::<T>() as isize;
+    let mut offset = 0;
+    for (i, (axis, span)) in axes.iter().zip(region).enumerate() {
+        assert!(span.len >= 1 && span.start < axis.len && span.len <= axis.len - span.start);
+        assert!(i < 2 || span.len == 1);
+        offset += span.start as isize * axis.stride;
+    }
+    let unit = axes[0].stride == size || region[0].len == 1;
+    let aligned = origin.wrapping_add_signed(offset) % align_of::<T>() == 0;
+    let pitched = axes[1].stride % size == 0 || region[1].len == 1;
+    Place { offset, direct: unit && aligned && pitched }
+}
+
+/// The input of a call: never written to.
+pub struct Source<'a, T> {
+    origin: *const u8,
+    axes: Vec<Extent>,
+    lent: PhantomData<&'a [T]>,
+}
+
+// SAFETY: a `Source` is a shared slice with strides: it only reads.
+unsafe impl<T: Sync> Sync for Source<'_, T> {}
+// SAFETY: as above.
+unsafe impl<T: Sync> Send for Source<'_, T> {}
+
+impl<'a, T: Voxel> Source<'a, T> {
+    /// The memory behind `origin`, seen along `axes` (at least two).
+    ///
+    /// # Safety
+    /// For `'a`, every index within `axes` leads from `origin` to a readable `T` (aligned or not), and nobody
+    /// writes there.
+    pub unsafe fn new(origin: *const u8, axes: Vec<Extent>) -> Self {
+        assert!(axes.len() >= 2);
+        Source { origin, axes, lent: PhantomData }
+    }
+
+    /// The rows of `region` as they lie: `None` where they are strided or unaligned.
+    #[inline]
+    pub fn lend(&self, region: &[Span]) -> Option<Panel<'_, T>> {
+        let Place { offset, direct } = place::<T>(self.origin as usize, &self.axes, region);
+        direct.then(|| Panel {
+            // SAFETY: `place` checked the region against the extents that `new` was promised.
+            origin: unsafe { self.origin.offset(offset) }.cast::<T>(),
+            pitch: self.axes[1].stride / size_of::<T>() as isize,
+            rows: region[1].len,
+            cols: region[0].len,
+            lent: PhantomData,
+        })
+    }
+
+    /// Copies the rows of `region` into `rows`, one behind the other.
+    pub fn gather<'s>(&self, region: &[Span], rows: &'s mut Vec<T>) -> Panel<'s, T> {
+        let Place { offset, .. } = place::<T>(self.origin as usize, &self.axes, region);
+        let (step, pitch, cols) = (self.axes[0].stride, self.axes[1].stride, region[0].len);
+        rows.resize(region[1].len * cols, T::default());
+        for (j, row) in rows.chunks_exact_mut(cols).enumerate() {
+            for (i, voxel) in row.iter_mut().enumerate() {
+                // SAFETY: (i, j) is inside the region, which `place` checked.
+                *voxel = unsafe {
+                    self.origin.offset(offset + j as isize * pitch + i as isize * step).cast::<T>().read_unaligned()
+                };
+            }
+        }
+        Panel::dense(rows, cols)
+    }
+
+    /// The rows of `region`: lent as they lie, or gathered into `scratch`.
+    #[inline]
+    pub fn panel<'s>(&'s self, region: &[Span], scratch: &'s mut Vec<T>) -> Panel<'s, T> {
+        match self.lend(region) {
+            Some(panel) => panel,
+            None => self.gather(region, scratch),
+        }
+    }
+}
+
+/// One output array and how the tiles divide it.
+pub struct Target {
+    /// First voxel.
+    pub origin: *mut u8,
+    /// Its axes, in the order of the source's.
+    pub axes: Vec<Extent>,
+    /// Extent of a tile along each axis; the last tile of an axis may be shorter.
+    pub tile: Vec<usize>,
+}
+
+/// All outputs of a call, cut into tiles that no two threads share.
+///
+/// Tile `t` of an axis holds the indices `t * tile .. (t + 1) * tile` of every mip, so different tiles are disjoint
+/// in each mip, and every tile is handed out once.
+pub struct Tiles<'a, T> {
+    targets: Vec<Target>,
+    counts: Vec<usize>,
+    next: AtomicUsize,
+    lent: PhantomData<&'a mut [T]>,
+}
+
+// SAFETY: threads reach the memory only through `Tile`s, which are disjoint (see above).
+unsafe impl<T: Send> Sync for Tiles<'_, T> {}
+// SAFETY: as a `&mut [T]`.
+unsafe impl<T: Send> Send for Tiles<'_, T> {}
+
+impl<'a, T: Voxel> Tiles<'a, T> {
+    /// The outputs `targets`, `counts` tiles along each axis.
+    ///
+    /// # Safety
+    /// For `'a`, every index within a target's axes leads to a writable `T` (aligned or not), no two indices of a
+    /// target to overlapping memory, no two targets overlap, and nobody else reads or writes there.
+    pub unsafe fn new(targets: Vec<Target>, counts: Vec<usize>) -> Self {
+        for target in &targets {
+            assert!(target.axes.len() == counts.len() && target.tile.len() == counts.len() && counts.len() >= 2);
+        }
+        Tiles { targets, counts, next: AtomicUsize::new(0), lent: PhantomData }
+    }
+
+    /// How many tiles there are.
+    pub fn len(&self) -> usize {
+        self.counts.iter().product()
+    }
+
+    /// Whether there is nothing to do.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// A worker's place among the tiles; it holds none until [`Tile::advance`].
+    pub fn worker(&self) -> Tile<'_, T> {
+        Tile { tiles: self, at: vec![usize::MAX; self.counts.len()] }
+    }
+}
+
+/// The tile a thread works on.
+pub struct Tile<'t, T> {
+    tiles: &'t Tiles<'t, T>,
+    at: Vec<usize>,
+}
+
+impl<T: Voxel> Tile<'_, T> {
+    /// Goes on to the next tile that nobody has had; false when there is none.
+    pub fn advance(&mut self) -> bool {
+        let mut number = self.tiles.next.fetch_add(1, Ordering::Relaxed);
+        if number >= self.tiles.len() {
+            self.at.fill(usize::MAX);
+            return false;
+        }
+        for (at, &count) in self.at.iter_mut().zip(&self.tiles.counts) {
+            *at = number % count;
+            number /= count;
+        }
+        true
+    }
+
+    /// Where the tile stands along each axis, counted in tiles.
+    pub fn at(&self) -> &[usize] {
+        &self.at
+    }
+
+    /// Lets `fill` write the rows of `region` of output `mip`: as they lie, or into `scratch`, scattered afterwards.
+    #[inline]
+    pub fn write(
+        &mut self,
+        mip: usize,
+        region: &[Span],
+        scratch: &mut Vec<T>,
+        fill: impl FnOnce(&mut PanelMut<'_, T>),
+    ) {
+        let target = &self.tiles.targets[mip];
+        for (((span, &at), &tile), axis) in region.iter().zip(&self.at).zip(&target.tile).zip(&target.axes) {
+            let first = at.checked_mul(tile).expect("a tile that was handed out");
+            assert!(span.start >= first && span.start + span.len <= first.saturating_add(tile).min(axis.len));
+        }
+        let Place { offset, direct } = place::<T>(target.origin as usize, &target.axes, region);
+        let (cols, rows) = (region[0].len, region[1].len);
+        let (step, pitch) = (target.axes[0].stride, target.axes[1].stride);
+        if direct {
+            // SAFETY: the region was checked against the extents that `new` was promised.
+            let origin = unsafe { target.origin.offset(offset) }.cast::<T>();
+            fill(&mut PanelMut { origin, pitch: pitch / size_of::<T>() as isize, rows, cols, lent: PhantomData });
+            return;
+        }
+        scratch.resize(rows * cols, T::default());
+        fill(&mut PanelMut::dense(scratch, cols));
+        for (j, row) in scratch.chunks_exact(cols).enumerate() {
+            for (i, voxel) in row.iter().enumerate() {
+                // SAFETY: (i, j) is inside the region, which is this tile's alone.
+                unsafe {
+                    target
+                        .origin
+                        .offset(offset + j as isize * pitch + i as isize * step)
+                        .cast::<T>()
+                        .write_unaligned(*voxel);
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn axes(lens: &[usize], strides: &[isize]) -> Vec<Extent> {
+        lens.iter().zip(strides).map(|(&len, &stride)| Extent { len, stride }).collect()
+    }
+
+    #[test]
+    fn a_strided_source_is_gathered_and_a_contiguous_one_is_lent() {
+        let voxels: Vec<u16> = (0..24).collect();
+        let mut scratch = Vec::new();
+        // SAFETY: 24 voxels, seen as 6 x 4 and as every second of 3 x 4.
+        let (lent, strided) = unsafe {
+            (
+                Source::<u16>::new(voxels.as_ptr().cast(), axes(&[6, 4], &[2, 12])),
+                Source::<u16>::new(voxels.as_ptr().cast(), axes(&[3, 4], &[4, 12])),
+            )
+        };
+        let region = [Span { start: 1, len: 2 }, Span { start: 2, len: 2 }];
+        assert_eq!(lent.panel(&region, &mut scratch).row(1), [19, 20]);
+        assert!(scratch.is_empty() && strided.lend(&region).is_none());
+        assert_eq!(strided.panel(&region, &mut scratch).row(1), [20, 22]);
+    }
+
+    #[test]
+    fn an_unaligned_source_and_a_reversed_one_are_read_right() {
+        let bytes: Vec<u8> = (0..33).collect();
+        let mut scratch = Vec::new();
+        // SAFETY: bytes 1..33 hold 4 x 2 unaligned words; the second view starts at the last and runs backwards.
+        let (unaligned, reversed) = unsafe {
+            (
+                Source::<u32>::new(bytes.as_ptr().add(1), axes(&[4, 2], &[4, 16])),
+                Source::<u32>::new(bytes.as_ptr().add(29), axes(&[4, 2], &[-4, -16])),
+            )
+        };
+        let region = [Span { start: 0, len: 4 }, Span { start: 0, len: 2 }];
+        let word = |at: u32| u32::from_le_bytes([at as u8, at as u8 + 1, at as u8 + 2, at as u8 + 3]);
+        assert_eq!(unaligned.panel(&region, &mut scratch).row(1), [17, 21, 25, 29].map(word));
+        assert_eq!(reversed.panel(&region, &mut scratch).row(0), [29, 25, 21, 17].map(word));
+    }
+
+    #[test]
+    #[should_panic]
+    fn a_region_outside_of_the_source_is_refused() {
+        let voxels = [0u8; 4];
+        // SAFETY: four voxels as 2 x 2.
+        let source = unsafe { Source::<u8>::new(voxels.as_ptr(), axes(&[2, 2], &[1, 2])) };
+        source.panel(&[Span { start: 1, len: 2 }, Span { start: 0, len: 1 }], &mut Vec::new());
+    }
+
+    #[test]
+    fn every_tile_is_handed_out_once_and_writes_scatter() {
+        let mut voxels = vec![0u16; 10];
+        let target = Target { origin: voxels.as_mut_ptr().cast(), axes: axes(&[5, 1], &[4, 20]), tile: vec![2, 1] };
+        // SAFETY: every second of ten voxels, in three tiles.
+        let tiles = unsafe { Tiles::<u16>::new(vec![target], vec![3, 1]) };
+        let mut tile = tiles.worker();
+        let mut seen = Vec::new();
+        while tile.advance() {
+            let first = tile.at()[0] * 2;
+            seen.push(tile.at()[0]);
+            let region = [Span { start: first, len: 2.min(5 - first) }, Span { start: 0, len: 1 }];
+            tile.write(0, &region, &mut Vec::new(), |panel| panel.row_mut(0).fill(first as u16 + 1));
+        }
+        assert!(!tile.advance());
+        assert_eq!(seen, [0, 1, 2]);
+        assert_eq!(voxels, [1, 0, 1, 0, 3, 0, 3, 0, 5, 0]);
+    }
+
+    #[test]
+    #[should_panic]
+    fn a_write_outside_of_the_tile_is_refused() {
+        let mut voxels = vec![0u16; 4];
+        let target = Target { origin: voxels.as_mut_ptr().cast(), axes: axes(&[4, 1], &[2, 8]), tile: vec![2, 1] };
+        // SAFETY: four voxels in two tiles.
+        let tiles = unsafe { Tiles::<u16>::new(vec![target], vec![2, 1]) };
+        let mut tile = tiles.worker();
+        assert!(tile.advance());
+        let region = [Span { start: 1, len: 2 }, Span { start: 0, len: 1 }];
+        tile.write(0, &region, &mut Vec::new(), |panel| panel.row_mut(0).fill(1));
+    }
+}
