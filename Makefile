@@ -76,7 +76,7 @@ $(MADE)/test $(MADE)/lint $(MADE)/demo: $(MADE)/%: pyproject.toml | $(MADE)/nati
 $(MADE)/wheel: $(MADE)/maturin $(SOURCES) $(PACKAGE)
 	$(BIN)/pip install --quiet '$(WHEEL_TOOL)>=1.8,<2'
 	rm -f dist/*.whl
-	$(BIN)/maturin build --release $(WHEEL_FLAGS) --out dist
+	PATH="$(BIN):$$PATH" maturin build --release $(WHEEL_FLAGS) --out dist  # zig is found as a module of python3
 	@touch $@
 
 # --- The verbs ---

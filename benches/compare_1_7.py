@@ -137,9 +137,7 @@ class Arena:
             mips.append(list(np.load(out).values()) if said[-1] == "ok" else [])
         if said[1] != "ok":
             refused = all(word.startswith("raises") for word in said)
-            return Outcome(
-                case, f"both raise: 2.0 {said[1]}" if refused else f"2.0 {said[1]}", explained=refused
-            )
+            return Outcome(case, "both raise" if refused else f"2.0 {said[1][:80]}", explained=refused)
         if said[0] != "ok":
             result, share, largest = f"1.7 {said[0].split(':')[0]}", 1.0, float("nan")
             if "crashes" in said[0]:
@@ -184,7 +182,7 @@ def merged(outcomes: list[Outcome]) -> list[dict[str, str]]:
 
 def speed_inputs(quick: bool) -> dict[str, Array]:
     """Volumes to time with: generated tissue, at least 64 MB of each type, and chunks of 64 cubed."""
-    image, labels = tissue((512, 512, 16) if quick else (512, 512, 64))
+    image, labels = tissue((256, 256, 64) if quick else (512, 512, 64))
     many = np.concatenate([image] * (1 if quick else 4), axis=2)  # 67 MB
     rng = np.random.default_rng(0)
     return {
@@ -281,9 +279,7 @@ def as_text(rows: list[dict[str, str]], markdown: bool = False) -> str:
         cells.insert(1, ["---"] * len(heads))
         return "\n".join("| " + " | ".join(line) + " |" for line in cells)
     widths = [max(len(line[i]) for line in cells) for i in range(len(heads))]
-    return "\n".join(
-        "  ".join(f"{c:<{w}}" for c, w in zip(line, widths, strict=True)).rstrip() for line in cells
-    )
+    return "\n".join("  ".join(f"{c:<{w}}" for c, w in zip(line, widths, strict=True)).rstrip() for line in cells)
 
 
 def cpu_model() -> str:
@@ -299,11 +295,7 @@ def peer_python(python: str) -> str:
     """Make the environment of tinybrain 1.7.0 unless it is there; return its interpreter."""
     home = ROOT / ".venvs" / f"tinybrain-{PEER}"
     found = home / "bin" / "python"
-    if (
-        subprocess.run([found, "-c", "import tinybrain"], capture_output=True).returncode
-        if found.exists()
-        else True
-    ):
+    if subprocess.run([found, "-c", "import tinybrain"], capture_output=True).returncode if found.exists() else True:
         print(f"Installing tinybrain {PEER} in {home.relative_to(ROOT)}", flush=True)
         subprocess.run([python, "-m", "venv", home], check=True)
         wanted = [f"tinybrain=={PEER}", f"numpy=={np.__version__}"]
@@ -319,9 +311,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=9, help="timings behind each median, default 9")
     parser.add_argument("--markdown", type=Path, help="write the record to this file")
     parser.add_argument("--csv", type=Path, help="write both tables to this file")
-    parser.add_argument(
-        "--peer-python", default=sys.executable, help="interpreter for 1.7.0, default this one"
-    )
+    parser.add_argument("--peer-python", default=sys.executable, help="interpreter for 1.7.0, default this one")
     options = parser.parse_args()
 
     old, new = Worker(peer_python(options.peer_python)), Worker(sys.executable)

@@ -15,6 +15,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+import tinybrain  # whichever this interpreter has
+import tinybrain.accelerated
+import tinybrain.downsample
+
 Array = npt.NDArray[Any]
 
 FUNCTIONS = {
@@ -58,10 +62,6 @@ def load(path: str, layout: str) -> Array:
 
 def bound_call(case: dict[str, Any], array: Array, **more: Any) -> Callable[[], list[Array]]:
     """Return the call of a case, ready to be made."""
-    import tinybrain
-    import tinybrain.accelerated
-    import tinybrain.downsample
-
     name = FUNCTIONS[case["op"]]
     function: Any = getattr(tinybrain, name, None) or getattr(tinybrain.downsample, name, None)
     if case["op"] == "pool2x2":

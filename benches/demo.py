@@ -8,12 +8,15 @@ your own.  An .npz may hold an image, labels, or both of one shape; the two are 
 from __future__ import annotations
 
 import argparse
+import os
 import statistics
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
+
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # the products below are small: threads would cost more
 
 import numpy as np
 import numpy.typing as npt
@@ -77,9 +80,7 @@ def nearest_two(points: Array, seeds: Array) -> tuple[Array, Array]:
     return index, np.sqrt((second + square).clip(0)) - np.sqrt((first + square).clip(0))
 
 
-def tissue(
-    shape: tuple[int, int, int] = (512, 512, 64), *, cells: int = 420, seed: int = 7
-) -> tuple[Array, Array]:
+def tissue(shape: tuple[int, int, int] = (512, 512, 64), *, cells: int = 420, seed: int = 7) -> tuple[Array, Array]:
     """Make an electron-microscopy-like uint8 image and the uint64 labels of its cells.
 
     Both are (x, y, z) in Fortran order.  The cells are Voronoi cells of a space bent by smooth
@@ -93,9 +94,7 @@ def tissue(
     count = int(cells * np.prod(extent + 2 * margin) / volume)
     seeds = (rng.random((count, 3)) * (extent + 2 * margin) - margin).astype(np.float32)
     size = (volume / cells) ** (1 / 3)
-    axes = np.meshgrid(
-        np.arange(nz) * SLICE_DISTANCE, np.arange(ny), np.arange(nx), indexing="ij", sparse=True
-    )
+    axes = np.meshgrid(np.arange(nz) * SLICE_DISTANCE, np.arange(ny), np.arange(nx), indexing="ij", sparse=True)
     bent = [smooth_noise(grid, size * 0.8, rng) for _ in range(3)]
     for field, axis in zip(bent, axes, strict=True):
         field *= size * 0.16
@@ -306,14 +305,10 @@ def draw(layers: list[Layer], pyramids: list[list[Array]], factor: Factor, path:
             axes.spines[:].set_visible(False)
             axes.set_title(size_of(voxels), fontsize=9, color=faint, loc="left", pad=4)
             if mip == 0:
-                axes.set_title(
-                    f"{layer.name} · {layer.voxels.dtype} · {layer.method}", fontsize=9, loc="right", pad=4
-                )
+                axes.set_title(f"{layer.name} · {layer.voxels.dtype} · {layer.method}", fontsize=9, loc="right", pad=4)
             if column == 0:
                 y = (bottom + height / 2) / tall
-                figure.text(
-                    0.38 / wide, y, f"mip {mip}", fontweight="bold", rotation=90, ha="center", va="center"
-                )
+                figure.text(0.38 / wide, y, f"mip {mip}", fontweight="bold", rotation=90, ha="center", va="center")
     figure.savefig(path, dpi=150)
     plt.close(figure)
 

@@ -37,7 +37,8 @@ impl Plan {
             .map(|&a| factor[a].saturating_pow(span).min(source.axes[a].len.next_power_of_two()))
             .map(|cell| cell.next_power_of_two().trailing_zeros())
             .sum();
-        let width = T::WIDTHS.iter().copied().find(|&w| w >= T::BITS + weight).unwrap_or(T::WIDTHS[T::WIDTHS.len() - 1]);
+        let width =
+            T::WIDTHS.iter().copied().find(|&w| w >= T::BITS + weight).unwrap_or(T::WIDTHS[T::WIDTHS.len() - 1]);
         let state = width as usize / 8;
         let factors = vec![factor.to_vec(); mips];
         let outputs = (1..=mips).take(targets.len()).collect();
@@ -60,7 +61,7 @@ impl Plan {
         T::run(self, backend, source, tiles, threads, interrupted)
     }
 
-    fn run_in<T: Voxel + Summand<A>, A: Quotient>(
+    fn run_in<T: Voxel + Mean<A>, A: Quotient>(
         &self,
         backend: Backend,
         source: Source<'_, T>,
@@ -68,7 +69,7 @@ impl Plan {
         threads: usize,
         interrupted: &dyn Fn() -> bool,
     ) -> Result<(), Interrupted> {
-        let folding = Folding { grid: &self.grid, backend, source, render: Mean(self), state: PhantomData::<A> };
+        let folding = Folding { grid: &self.grid, backend, source, render: Means(self), state: PhantomData::<A> };
         self.grid.run(&folding, tiles, threads, interrupted)
     }
 
@@ -76,7 +77,7 @@ impl Plan {
     fn weight(&self, axis: &Axis, level: usize, index: usize) -> u128 {
         match self.grid.edge() {
             Edge::Mirrored => {
-                let since = if self.period == 0 { 0 } else { (level - 1) / self.period * self.period };
+                let since = (level - 1).checked_div(self.period).map_or(0, |restarts| restarts * self.period);
                 axis.factors[since..level].iter().map(|&f| f as u128).product()
             }
             Edge::Existing => {
@@ -88,9 +89,9 @@ impl Plan {
 }
 
 /// Sums to means.
-struct Mean<'a>(&'a Plan);
+struct Means<'a>(&'a Plan);
 
-impl<T: Voxel + Summand<A>, A: Quotient> Render<T, A> for Mean<'_> {
+impl<T: Voxel + Mean<A>, A: Quotient> Render<T, A> for Means<'_> {
     fn counts(&self) -> bool {
         self.0.sparse
     }
@@ -136,6 +137,25 @@ pub trait Quotient: Sum {
     fn from_weight(weight: u128) -> Self;
 }
 
+/// A voxel as the mean of a sum.
+pub trait Mean<A: Quotient>: Summand<A> {
+    /// `out[i] = sums[i] / 2^shift`.
+    #[inline(always)]
+    fn shift<I: Isa>(_isa: I, sums: &[A], shift: u32, out: &mut [Self]) {
+        for (voxel, &sum) in out.iter_mut().zip(sums) {
+            *voxel = Self::lower(sum.halved(shift));
+        }
+    }
+
+    /// `out[i] = sums[i] / counts[i]`, or 0 where there is no count.
+    #[inline(always)]
+    fn divide<I: Isa>(_isa: I, sums: &[A], counts: &[A], out: &mut [Self]) {
+        for ((voxel, &sum), &count) in out.iter_mut().zip(sums).zip(counts) {
+            *voxel = Self::lower(sum.over_count(count));
+        }
+    }
+}
+
 /// Divides a panel of sums by weights that differ, at most, in its last column and row.
 struct Divide<'a, 'o, T, A> {
     sums: Panel<'a, A>,
@@ -146,28 +166,29 @@ struct Divide<'a, 'o, T, A> {
     out: &'a mut PanelMut<'o, T>,
 }
 
-impl<T: Summand<A>, A: Quotient> Kernel for Divide<'_, '_, T, A> {
+impl<T: Mean<A>, A: Quotient> Kernel for Divide<'_, '_, T, A> {
     #[inline(always)]
-    fn run<I: Isa>(self, _isa: I) {
+    fn run<I: Isa>(self, isa: I) {
         let [x, y] = self.divisors;
+        if x.0 == x.1 && y.0 == y.1 {
+            let by = self.rest * x.0 * y.0;
+            return self.out.fill_from(self.sums, |out, sums| divide(isa, sums, by, out));
+        }
         let last = self.out.rows() - 1;
         for j in 0..=last {
             let (row, out) = (self.sums.row(j), self.out.row_mut(j));
             let weight = self.rest * if j == last { y.1 } else { y.0 };
             let whole = if x.0 == x.1 { row.len() } else { row.len() - 1 };
-            divide(&row[..whole], weight * x.0, &mut out[..whole]);
-            divide(&row[whole..], weight * x.1, &mut out[whole..]);
+            divide(isa, &row[..whole], weight * x.0, &mut out[..whole]);
+            divide(isa, &row[whole..], weight * x.1, &mut out[whole..]);
         }
     }
 }
 
 #[inline(always)]
-fn divide<T: Summand<A>, A: Quotient>(row: &[A], by: u128, out: &mut [T]) {
+fn divide<T: Mean<A>, A: Quotient, I: Isa>(isa: I, row: &[A], by: u128, out: &mut [T]) {
     if by.is_power_of_two() {
-        let shift = by.trailing_zeros();
-        for (voxel, &sum) in out.iter_mut().zip(row) {
-            *voxel = T::lower(sum.halved(shift));
-        }
+        T::shift(isa, row, by.trailing_zeros(), out);
     } else {
         let by = A::from_weight(by);
         for (voxel, &sum) in out.iter_mut().zip(row) {
@@ -183,14 +204,11 @@ struct DivideByCounts<'a, 'o, T, A> {
     out: &'a mut PanelMut<'o, T>,
 }
 
-impl<T: Summand<A>, A: Quotient> Kernel for DivideByCounts<'_, '_, T, A> {
+impl<T: Mean<A>, A: Quotient> Kernel for DivideByCounts<'_, '_, T, A> {
     #[inline(always)]
-    fn run<I: Isa>(self, _isa: I) {
+    fn run<I: Isa>(self, isa: I) {
         for j in 0..self.out.rows() {
-            let (sums, counts) = (self.sums.row(j), self.counts.row(j));
-            for ((voxel, &sum), &count) in self.out.row_mut(j).iter_mut().zip(sums).zip(counts) {
-                *voxel = T::lower(sum.over_count(count));
-            }
+            T::divide(isa, self.sums.row(j), self.counts.row(j), self.out.row_mut(j));
         }
     }
 }
@@ -227,7 +245,22 @@ pub trait Average: Voxel {
 }
 
 macro_rules! average {
-    ($($t:ty, $bits:literal: $($sum:ty, $width:literal);+)*) => {$(
+    ($($t:ty, $bits:literal: $($sum:ty, $width:literal $(, $shift:ident, $divide:ident)?);+)*) => {$(
+        $(
+            impl Mean<$sum> for $t {
+                $(
+                    #[inline(always)]
+                    fn shift<I: Isa>(isa: I, sums: &[$sum], shift: u32, out: &mut [Self]) {
+                        isa.$shift(sums, shift, out);
+                    }
+                    #[inline(always)]
+                    fn divide<I: Isa>(isa: I, sums: &[$sum], counts: &[$sum], out: &mut [Self]) {
+                        isa.$divide(sums, counts, out);
+                    }
+                )?
+            }
+        )+
+
         impl Average for $t {
             const BITS: u32 = $bits;
             const WIDTHS: &'static [u32] = &[$($width),+];
@@ -249,7 +282,7 @@ macro_rules! average {
     )*};
 }
 average! {
-    u8, 8: u16, 16; u32, 32; u64, 64
+    u8, 8: u16, 16, shift_u16, divide_u16; u32, 32; u64, 64
     u16, 16: u32, 32; u64, 64
     u32, 32: u64, 64; u128, 128
     u64, 64: u128, 128
@@ -263,7 +296,7 @@ average! {
 }
 
 macro_rules! summands {
-    ($($t:ty => $($sum:ty $(, $by_hand:ident)?);+)*) => {$($(
+    ($($t:ty => $($sum:ty $(, $pair_sums:ident, $pair_counts:ident)?);+)*) => {$($(
         impl Summand<$sum> for $t {
             #[inline(always)]
             fn lift(self) -> $sum {
@@ -280,16 +313,20 @@ macro_rules! summands {
             }
             $(
                 #[inline(always)]
-                fn pair_sums<I: Isa>(isa: I, row: &[Self], sums: &mut [$sum], add: bool) {
-                    isa.$by_hand(row, sums, add);
+                fn pair_sums<I: Isa, const ADD: bool>(isa: I, row: &[Self], sums: &mut [$sum]) {
+                    isa.$pair_sums::<ADD>(row, sums);
+                }
+                #[inline(always)]
+                fn pair_counts<I: Isa, const ADD: bool>(isa: I, row: &[Self], counts: &mut [$sum]) {
+                    isa.$pair_counts::<ADD>(row, counts);
                 }
             )?
         }
     )+)*};
 }
 summands! {
-    u8 => u16, pair_sums_u8; u32; u64
-    u16 => u16; u32, pair_sums_u16; u64
+    u8 => u16, pair_sums_u8, pair_counts_u8; u32; u64
+    u16 => u16; u32, pair_sums_u16, pair_counts_u16; u64
     u32 => u32; u64; u128
     u64 => u64; u128
     u128 => u128
@@ -298,7 +335,7 @@ summands! {
     i32 => i32; i64; i128
     i64 => i64; i128
     i128 => i128
-    f32 => f64, pair_sums_f32
+    f32 => f64, pair_sums_f32, pair_counts_f32
     f64 => f64
 }
 

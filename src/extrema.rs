@@ -109,11 +109,11 @@ struct Copy<'a, 'o, T, A> {
 impl<T: Summand<A>, A: Sum> Kernel for Copy<'_, '_, T, A> {
     #[inline(always)]
     fn run<I: Isa>(self, _isa: I) {
-        for j in 0..self.out.rows() {
-            for (voxel, &sum) in self.out.row_mut(j).iter_mut().zip(self.sums.row(j)) {
+        self.out.fill_from(self.sums, |out, sums| {
+            for (voxel, &sum) in out.iter_mut().zip(sums) {
                 *voxel = T::lower(sum);
             }
-        }
+        });
     }
 }
 

@@ -25,13 +25,16 @@ pub trait Summand<A: Sum>: Copy {
     /// The voxel nearest to `sum` on the way to zero.
     fn lower(sum: A) -> Self;
 
-    /// `sums[i]` becomes (with `add`: grows by) the sum of the pair `row[2 i], row[2 i + 1]`.
+    /// `sums[i]` becomes (with `ADD`: grows by) the sum of the pair `row[2 i], row[2 i + 1]`.
     #[inline(always)]
-    fn pair_sums<I: Isa>(_isa: I, row: &[Self], sums: &mut [A], add: bool) {
-        for (sum, pair) in sums.iter_mut().zip(row.chunks_exact(2)) {
-            let pair = pair[0].lift().plus(pair[1].lift());
-            *sum = if add { sum.plus(pair) } else { pair };
-        }
+    fn pair_sums<I: Isa, const ADD: bool>(_isa: I, row: &[Self], sums: &mut [A]) {
+        pairs::<Self, A, ADD>(row, sums, Self::lift);
+    }
+
+    /// As `pair_sums`, of how many are not background.
+    #[inline(always)]
+    fn pair_counts<I: Isa, const ADD: bool>(_isa: I, row: &[Self], counts: &mut [A]) {
+        pairs::<Self, A, ADD>(row, counts, Self::occupied);
     }
 }
 
@@ -55,79 +58,121 @@ pub struct Fold<'a, T, A> {
 impl<T: Summand<A>, A: Sum> Kernel for Fold<'_, T, A> {
     #[inline(always)]
     fn run<I: Isa>(self, isa: I) {
+        // One loop over the rows for each way along a row, so that short rows do not pay for the choice.
+        match (self.factor[0], self.counts.is_empty()) {
+            (1, true) => self.rows(Columns, false),
+            (2, true) => self.rows(Pairs(isa), false),
+            (_, true) => self.rows(Cells, false),
+            (1, false) => self.rows(Columns, true),
+            (2, false) => self.rows(Pairs(isa), true),
+            (_, false) => self.rows(Cells, true),
+        }
+    }
+}
+
+impl<T: Summand<A>, A: Sum> Fold<'_, T, A> {
+    #[inline(always)]
+    fn rows(self, along: impl Along, counting: bool) {
         let [fx, fy] = self.factor;
         let cols = self.from.cols().div_ceil(fx);
         for (j, sums) in self.sums.chunks_exact_mut(cols).enumerate() {
             let first = j * fy;
             let end = (first + fy).min(self.from.rows());
-            for y in first..end {
-                let (row, add) = (self.from.row(y), self.add || y > first);
-                let times = if self.mirrored && end - first < fy { 2 } else { 1 };
-                for time in 0..times {
-                    let add = add || time > 0;
-                    fold_row::<T, A, I>(isa, row, fx, self.mirrored, add, sums);
-                    if !self.counts.is_empty() {
-                        let counts = &mut self.counts[j * cols..][..cols];
-                        count_row::<T, A>(row, fx, self.mirrored, add, counts);
-                    }
+            let mut add = self.add;
+            // A lone trailing row is mirrored: added once more.
+            let again = self.mirrored && end - first < fy;
+            for y in (first..end).chain(again.then_some(first)) {
+                let row = self.from.row(y);
+                fold_row(along, row, fx, self.mirrored, add, sums, false);
+                if counting {
+                    fold_row(along, row, fx, self.mirrored, add, &mut self.counts[j * cols..][..cols], true);
                 }
+                add = true;
             }
         }
     }
 }
 
 #[inline(always)]
-fn fold_row<T: Summand<A>, A: Sum, I: Isa>(isa: I, row: &[T], fx: usize, mirrored: bool, add: bool, sums: &mut [A]) {
+fn fold_row<T: Summand<A>, A: Sum>(
+    along: impl Along,
+    row: &[T],
+    fx: usize,
+    mirrored: bool,
+    add: bool,
+    sums: &mut [A],
+    count: bool,
+) {
     let full = row.len() / fx;
-    match fx {
-        1 => fold_columns(row, add, sums, T::lift),
-        2 => T::pair_sums(isa, &row[..2 * full], &mut sums[..full], add),
-        _ => fold_cells(&row[..fx * full], fx, add, &mut sums[..full], T::lift),
+    let (cells, to) = (&row[..fx * full], &mut sums[..full]);
+    if add {
+        along.fold::<T, A, true>(cells, fx, to, count);
+    } else {
+        along.fold::<T, A, false>(cells, fx, to, count);
     }
     if full < sums.len() {
+        let lift = |voxel: T| if count { voxel.occupied() } else { voxel.lift() };
         let rest = &row[fx * full..];
-        fold_cells(rest, rest.len(), add, &mut sums[full..], T::lift);
-        if mirrored {
-            fold_cells(rest, rest.len(), true, &mut sums[full..], T::lift);
-        }
+        let once = rest[1..].iter().fold(lift(rest[0]), |sum, &voxel| sum.plus(lift(voxel)));
+        let sum = if mirrored { once.plus(once) } else { once };
+        sums[full] = if add { sums[full].plus(sum) } else { sum };
     }
 }
 
-#[inline(always)]
-fn count_row<T: Summand<A>, A: Sum>(row: &[T], fx: usize, mirrored: bool, add: bool, counts: &mut [A]) {
-    let full = row.len() / fx;
-    match fx {
-        1 => fold_columns(row, add, counts, T::occupied),
-        2 => fold_cells(&row[..2 * full], 2, add, &mut counts[..full], T::occupied),
-        _ => fold_cells(&row[..fx * full], fx, add, &mut counts[..full], T::occupied),
-    }
-    if full < counts.len() {
-        let rest = &row[fx * full..];
-        fold_cells(rest, rest.len(), add, &mut counts[full..], T::occupied);
-        if mirrored {
-            fold_cells(rest, rest.len(), true, &mut counts[full..], T::occupied);
-        }
-    }
+/// The way along a row of full cells.
+trait Along: Copy {
+    fn fold<T: Summand<A>, A: Sum, const ADD: bool>(self, row: &[T], fx: usize, sums: &mut [A], count: bool);
 }
 
-#[inline(always)]
-fn fold_columns<T: Copy, A: Sum>(row: &[T], add: bool, sums: &mut [A], lift: impl Fn(T) -> A) {
-    if add {
+/// Cells of one column.
+#[derive(Clone, Copy)]
+struct Columns;
+
+impl Along for Columns {
+    #[inline(always)]
+    fn fold<T: Summand<A>, A: Sum, const ADD: bool>(self, row: &[T], _fx: usize, sums: &mut [A], count: bool) {
         for (sum, &voxel) in sums.iter_mut().zip(row) {
-            *sum = sum.plus(lift(voxel));
+            let voxel = if count { voxel.occupied() } else { voxel.lift() };
+            *sum = if ADD { sum.plus(voxel) } else { voxel };
         }
-    } else {
-        for (sum, &voxel) in sums.iter_mut().zip(row) {
-            *sum = lift(voxel);
+    }
+}
+
+/// Cells of two columns.
+#[derive(Clone, Copy)]
+struct Pairs<I>(I);
+
+impl<I: Isa> Along for Pairs<I> {
+    #[inline(always)]
+    fn fold<T: Summand<A>, A: Sum, const ADD: bool>(self, row: &[T], _fx: usize, sums: &mut [A], count: bool) {
+        if count {
+            T::pair_counts::<I, ADD>(self.0, row, sums);
+        } else {
+            T::pair_sums::<I, ADD>(self.0, row, sums);
+        }
+    }
+}
+
+/// Cells of any other number of columns.
+#[derive(Clone, Copy)]
+struct Cells;
+
+impl Along for Cells {
+    #[inline(always)]
+    fn fold<T: Summand<A>, A: Sum, const ADD: bool>(self, row: &[T], fx: usize, sums: &mut [A], count: bool) {
+        let lift = |voxel: T| if count { voxel.occupied() } else { voxel.lift() };
+        for (sum, cell) in sums.iter_mut().zip(row.chunks_exact(fx)) {
+            let folded = cell[1..].iter().fold(lift(cell[0]), |folded, &voxel| folded.plus(lift(voxel)));
+            *sum = if ADD { sum.plus(folded) } else { folded };
         }
     }
 }
 
 #[inline(always)]
-fn fold_cells<T: Copy, A: Sum>(row: &[T], fx: usize, add: bool, sums: &mut [A], lift: impl Fn(T) -> A) {
-    for (sum, cell) in sums.iter_mut().zip(row.chunks_exact(fx)) {
-        let folded = cell[1..].iter().fold(lift(cell[0]), |folded, &voxel| folded.plus(lift(voxel)));
-        *sum = if add { sum.plus(folded) } else { folded };
+fn pairs<T: Copy, A: Sum, const ADD: bool>(row: &[T], sums: &mut [A], lift: impl Fn(T) -> A) {
+    for (sum, pair) in sums.iter_mut().zip(row.chunks_exact(2)) {
+        let pair = lift(pair[0]).plus(lift(pair[1]));
+        *sum = if ADD { sum.plus(pair) } else { pair };
     }
 }
 

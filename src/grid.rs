@@ -196,7 +196,9 @@ impl Grid {
             y.tile = (PANEL / width / y.panel(1)).clamp(1, y.extents[levels]);
         }
         self.children = (0..levels)
-            .map(|k| (0..self.axes.len()).filter(|&a| self.axes[a].factors[k] > 1 && self.axes[a].inside <= k).collect())
+            .map(|k| {
+                (0..self.axes.len()).filter(|&a| self.axes[a].factors[k] > 1 && self.axes[a].inside <= k).collect()
+            })
             .collect();
     }
 
@@ -242,7 +244,11 @@ impl Grid {
         let targets = targets.iter().zip(&self.outputs).enumerate().map(|(i, (target, &level))| Target {
             origin: target.origin,
             axes: self.axes.iter().map(|a| Extent { len: a.extents[level], stride: a.targets[i] }).collect(),
-            tile: self.axes.iter().map(|a| a.factors[level..].iter().fold(a.tile, |t, &f| t.saturating_mul(f))).collect(),
+            tile: self
+                .axes
+                .iter()
+                .map(|a| a.factors[level..].iter().fold(a.tile, |t, &f| t.saturating_mul(f)))
+                .collect(),
         });
         (targets.collect(), self.axes.iter().map(|a| a.extents[last].div_ceil(a.tile)).collect())
     }

@@ -32,14 +32,7 @@ pub struct Step {
 
 impl Plan {
     /// The plan for `mips` mips of `source`, labels of `size` bytes, by `factor` (a power of two per axis).
-    pub fn new(
-        source: &Array,
-        targets: &[Array],
-        factor: &[usize],
-        mips: usize,
-        sparse: bool,
-        size: usize,
-    ) -> Self {
+    pub fn new(source: &Array, targets: &[Array], factor: &[usize], mips: usize, sparse: bool, size: usize) -> Self {
         let (mut factors, mut rules, mut outputs) = (Vec::new(), Vec::new(), Vec::new());
         let mut extents: Vec<usize> = source.axes.iter().map(|axis| axis.len).collect();
         for _ in 0..mips {
@@ -89,8 +82,7 @@ impl Step {
             (0..grid.axes().len()).filter(|&a| grid.axes()[a].factors[level - 1] > 1).collect();
         pooled.sort_by_key(|&a| grid.axes()[a].raster);
         let children = grid.children(level);
-        let column_bit =
-            if grid.inner_factor(0, level) > 1 { pooled.iter().position(|&a| a == 0) } else { None };
+        let column_bit = if grid.inner_factor(0, level) > 1 { pooled.iter().position(|&a| a == 0) } else { None };
         let outer: Vec<usize> = pooled.iter().copied().filter(|&a| a != 0 || column_bit.is_none()).collect();
         let row = |number: usize| {
             let (mut child, mut y) = (0, 0);

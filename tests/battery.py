@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator
 
 import numpy as np
+
 import tinybrain
 from cases import LAYOUTS, labels, voxels
 

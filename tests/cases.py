@@ -6,8 +6,9 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-import oracle
 import pytest
+
+import oracle
 import tinybrain
 
 INTS = ["int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64"]
@@ -96,9 +97,7 @@ def _reversed_fast_axis(a: np.ndarray) -> np.ndarray:
 
 def _transposed(a: np.ndarray) -> np.ndarray:
     """The middle axis fastest: neither C nor F."""
-    return (
-        np.moveaxis(np.ascontiguousarray(np.moveaxis(a, a.ndim // 2, -1)), -1, a.ndim // 2) if a.ndim else a
-    )
+    return np.moveaxis(np.ascontiguousarray(np.moveaxis(a, a.ndim // 2, -1)), -1, a.ndim // 2) if a.ndim else a
 
 
 def _channel(a: np.ndarray) -> np.ndarray:

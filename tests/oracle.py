@@ -47,9 +47,7 @@ def members(a: np.ndarray, factor: Sequence[int], edge: str = "mirror") -> Array
     """Return the voxels of every cell in raster order, axis 0 fastest: an array of output shape per place."""
     a = padded(a, factor, edge)
     places = itertools.product(*(range(f) for f in reversed(factor)))  # the last entry of each runs fastest
-    return [
-        a[tuple(slice(p, None, f) for p, f in zip(reversed(place), factor, strict=True))] for place in places
-    ]
+    return [a[tuple(slice(p, None, f) for p, f in zip(reversed(place), factor, strict=True))] for place in places]
 
 
 def cell_sums(a: np.ndarray, factor: Sequence[int], edge: str) -> np.ndarray:
@@ -97,9 +95,7 @@ def rendered(sums: np.ndarray, counts: np.ndarray, dtype: np.dtype) -> np.ndarra
         return np.where(counts == 0, 0.0, sums / divisor).astype(dtype)
 
 
-def mean_pyramid(
-    a: np.ndarray, present: np.ndarray, factor: Sequence[int], num_mips: int, sparse: bool
-) -> Arrays:
+def mean_pyramid(a: np.ndarray, present: np.ndarray, factor: Sequence[int], num_mips: int, sparse: bool) -> Arrays:
     """Make the pyramid of one real image; `present` marks the voxels that are not background."""
     halving = is_halving(factor)
     edge = "mirror" if halving else "zero"
@@ -186,9 +182,7 @@ def segmentation(img: object, factor: Sequence[float], num_mips: int = 1, sparse
         while any(f > 1 for f in left):
             step = [2 if f >= 2 else 1 for f in left]
             cell = members(labels, step)
-            labels = (
-                two_axis_rule(*cell, sparse) if sum(step) == len(step) + 2 else counting_rule(cell, sparse)
-            )
+            labels = two_axis_rule(*cell, sparse) if sum(step) == len(step) + 2 else counting_rule(cell, sparse)
             left = [f // s for f, s in zip(left, step, strict=True)]
         mips.append(np.frombuffer(labels.tobytes(), a.dtype).reshape(labels.shape))
     return mips

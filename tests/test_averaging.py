@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-import oracle
 import pytest
+
+import oracle
 import tinybrain
 from cases import AVERAGED, COMPLEX, FLOATS, INTS, check_average, close_means, refused, voxels
 
@@ -86,8 +87,10 @@ def test_truncation_of_three_axes(rng, dtype, sparse):
 @pytest.mark.parametrize("dtype", ["uint8", "int8"])
 def test_truncation_of_three_axes_after_eight_mips(rng, dtype, sparse):
     # Mip 9 needs 512 voxels along each pooled axis; a broadcast image needs no memory for the third one.
-    plane = voxels(rng, dtype, (512, 514, 1), 0.9)
-    image = np.broadcast_to(plane, (512, 514, 513))
+    # Blocks of 128 have means between two integers, so that truncating earlier, later or never shows.
+    blocks = rng.integers(20, 40, (5, 6)).repeat(128, axis=0).repeat(128, axis=1)
+    plane = (rng.random(blocks.shape) * 10 + blocks / 4 - 10).astype(dtype)[:600, :700, None]
+    image = np.broadcast_to(plane, (600, 700, 513))
     got = tinybrain.downsample_with_averaging(image, (2, 2, 2), 9, sparse)
     # All slices are alike: a cell of 8 is a cell of 4 twice, so sums and counts of two axes tell the mean.
     sums, counts = plane[..., 0].astype(np.int64), (plane[..., 0] != 0).astype(np.int64)
@@ -108,9 +111,7 @@ def test_eight_mips_are_four_mips_of_the_fourth(rng, dtype, factor, shape):
     image = voxels(rng, dtype, shape)
     first = tinybrain.downsample_with_averaging(image, factor, 4)
     second = tinybrain.downsample_with_averaging(first[3], factor, 4)
-    for direct, chained in zip(
-        tinybrain.downsample_with_averaging(image, factor, 8), first + second, strict=True
-    ):
+    for direct, chained in zip(tinybrain.downsample_with_averaging(image, factor, 8), first + second, strict=True):
         np.testing.assert_array_equal(direct, chained)
 
 
@@ -245,9 +246,7 @@ def test_sparse_quotients_for_every_sum_and_count(dtype):
     for count in range(1, 5):
         fitting = sums[(sums >= count) & (sums <= count * top)]
         share, rest = fitting // count, fitting % count
-        cells += [
-            [s + (i < r) if i < count else 0 for i in range(4)] for s, r in zip(share, rest, strict=True)
-        ]
+        cells += [[s + (i < r) if i < count else 0 for i in range(4)] for s, r in zip(share, rest, strict=True)]
     image = np.array(cells, dtype).T.reshape(2, 2, -1).swapaxes(1, 2).reshape(2, -1)
     for order in "FC":
         check_average(np.array(image, order=order), (2, 2), 1, True)

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 import tinybrain as tb
 from refusals import FUNCTIONS, Function, Vec, every, first_named, image, names, pooling, refused, same
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import sys
 from typing import Any
 
-import isolated
 import numpy as np
 import pytest
+
+import isolated
 import tinybrain as tb
 from refusals import (
     FUNCTIONS,
@@ -207,6 +208,7 @@ def ask_for_too_much() -> None:
     import resource
 
     import numpy as np
+
     import tinybrain as tb
 
     # Without a limit, a system that promises more memory than it has would let the calls begin.

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-import oracle
 import pytest
+
+import oracle
 import tinybrain
 from cases import COMPLEX, FLOATS, LAYOUTS, ORDERED, check_extrema, refused, voxels
 
@@ -152,6 +153,4 @@ def test_striding_takes_any_dtype():
 
 def test_striding_of_nothing_and_of_a_single_voxel():
     assert tinybrain.downsample_with_striding(np.empty((0, 5)), (2, 2), 2)[1].shape == (0, 2)
-    assert [mip.shape for mip in tinybrain.downsample_with_striding(np.ones((1, 1)), (2, 3), 3)] == [
-        (1, 1)
-    ] * 3
+    assert [mip.shape for mip in tinybrain.downsample_with_striding(np.ones((1, 1)), (2, 3), 3)] == [(1, 1)] * 3

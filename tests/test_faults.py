@@ -11,8 +11,9 @@ import threading
 import tracemalloc
 
 import numpy as np
-import oracle
 import pytest
+
+import oracle
 import tinybrain
 import tinybrain.accelerated
 from cases import (
@@ -43,9 +44,7 @@ def test_fault_01_2x2x2_mode_of_several_channels(rng, dtype):
             check_segmentation(fortran(labels(rng, dtype, (*shape, channels))), (2, 2, 2, 1), 2, True)
 
 
-@pytest.mark.parametrize(
-    "layout", ["C", "sliced", "reversed", "last axis reversed", "transposed", "window of F"]
-)
+@pytest.mark.parametrize("layout", ["C", "sliced", "reversed", "last axis reversed", "transposed", "window of F"])
 def test_fault_02_2x2x2_mode_of_c_order_strided_and_reversed(rng, layout):
     for dtype in ("uint8", "uint32", "uint64"):
         for sparse in (False, True):
@@ -280,9 +279,7 @@ def test_fault_22_min_and_max_of_sizes_that_do_not_divide(rng, dtype):
     for shape in ((17, 16, 5), (16, 17, 5), (5, 7, 11), (1, 2, 3)):
         for factor in ((2, 2, 1), (2, 2, 2), (3, 3, 3), (4, 4, 1)):
             check_extrema(fortran(voxels(rng, dtype, shape)), factor, 3)
-    assert (
-        tinybrain.downsample_with_min_pooling(np.full((3, 3), 7, dtype), (2, 2))[0].tolist() == [[7, 7]] * 2
-    )
+    assert tinybrain.downsample_with_min_pooling(np.full((3, 3), 7, dtype), (2, 2))[0].tolist() == [[7, 7]] * 2
     low = np.full((3, 3), -7 if dtype in ("int16", "float32") else 1).astype(dtype)
     assert (tinybrain.downsample_with_max_pooling(low, (2, 2))[0] == low[0, 0]).all()
 
@@ -409,9 +406,7 @@ def test_fault_27_unusual_dtypes_layouts_and_ranks(rng, dtype, layout):
             check_extrema(image, factor, 2)
 
 
-@pytest.mark.parametrize(
-    "layout", ["C", "F", "sliced", "reversed", "transposed", "read-only", "packed field"]
-)
+@pytest.mark.parametrize("layout", ["C", "F", "sliced", "reversed", "transposed", "read-only", "packed field"])
 def test_fault_28_accelerated_names_on_any_layout(rng, layout):
     fast = tinybrain.accelerated
     for dtype in ("uint8", "uint16", "uint32", "float32"):

@@ -7,13 +7,15 @@ task by task, must be what a direct call gives for the block of that task.
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import sys
 from pathlib import Path
 from typing import Any
 
-import isolated
 import pytest
+
+import isolated
 
 NAMED = os.environ.get("TINYBRAIN_IGNEOUS_PYTHON")
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
@@ -23,8 +25,9 @@ DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 def python() -> str:
     """Return an interpreter that has igneous and tinybrain."""
     if not NAMED:
-        pytest.importorskip("igneous", reason="igneous-pipeline is not installed", exc_type=ImportError)
-        pytest.importorskip("cloudvolume", reason="cloud-volume is not installed", exc_type=ImportError)
+        for module in ("igneous", "cloudvolume"):
+            if importlib.util.find_spec(module) is None:
+                pytest.skip(f"{module} is not installed, and TINYBRAIN_IGNEOUS_PYTHON names no interpreter")
         return sys.executable
     code, _, err = isolated.finish("import igneous, cloudvolume, tinybrain", python=NAMED)
     assert code == 0, f"TINYBRAIN_IGNEOUS_PYTHON={NAMED}: {err}"
@@ -41,10 +44,11 @@ def pyramids(directory: str, data: str, jobs: list[tuple[Any, ...]], how: str) -
 
     import igneous.task_creation as creation
     import numpy as np
-    import tinybrain as tb
     from cloudvolume import CloudVolume
     from igneous.types import DownsampleMethods
     from taskqueue import LocalTaskQueue
+
+    import tinybrain as tb
 
     assert tb.__version__.startswith("2."), tb.__version__
     rng = np.random.default_rng(0)
@@ -132,9 +136,7 @@ METHODS = {
 
 def check(python: str, directory: Path, jobs: list[tuple[Any, ...]], how: str = "queue") -> None:
     flags = ("-W", "ignore")
-    out, _ = isolated.run(
-        pyramids, str(directory), str(DATA), jobs, how, python=python, flags=flags, timeout=280
-    )
+    out, _ = isolated.run(pyramids, str(directory), str(DATA), jobs, how, python=python, flags=flags, timeout=280)
     made = [line.split() for line in out.splitlines() if line.startswith(("downsample ", "transfer "))]
     assert [line[:2] for line in made] == [list(job[:2]) for job in jobs]
     assert all(int(line[2]) > 1 for line in made), "each volume should take several tasks"

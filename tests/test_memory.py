@@ -5,8 +5,9 @@ from __future__ import annotations
 import sys
 from typing import Any
 
-import isolated
 import pytest
+
+import isolated
 
 linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="measured by /proc")
 posix = pytest.mark.skipif(sys.platform == "win32", reason="guards its pages by mprotect")
@@ -19,6 +20,7 @@ def varied_calls() -> None:
     import contextlib
 
     import numpy as np
+
     import tinybrain as tb
 
     rng = np.random.default_rng(0)
@@ -74,6 +76,7 @@ def between_protected_pages(kernels: str, placement: str) -> None:
     import mmap
 
     import numpy as np
+
     import tinybrain as tb
 
     libc = ctypes.CDLL(None, use_errno=True)
@@ -145,7 +148,7 @@ def between_protected_pages(kernels: str, placement: str) -> None:
     for dtype in dtypes:
         for width in range(1, 71):
             # The rows lie along the axis of this width: the first in F order, the last in C order.
-            for high, deep in ((1, 1), (2, 1), (5, 3)) if width % 4 else ((3, 2), (4, 4)):
+            for high, deep in ((2, 1), (5, 3)) if width % 4 else ((1, 1), (3, 2), (4, 4)):
                 a = rng.integers(0, 3, (width, high, deep)).astype(dtype)
                 check(a, "F")
                 check(a.T, "C")
@@ -181,9 +184,11 @@ def test_nothing_is_touched_beyond_the_arrays(kernels: str, placement: str) -> N
 def call_again_and_again() -> None:
     import contextlib
     import gc
+    import itertools
     import sys
 
     import numpy as np
+
     import tinybrain as tb
 
     image = np.random.default_rng(0).integers(0, 200, (64, 64, 16), dtype=np.uint8)
@@ -207,7 +212,7 @@ def call_again_and_again() -> None:
         ((image, factor), {"out": out, "num_mips": 2}),
         ((image, factor), {"out": [np.empty(3)]}),
         ((np.zeros((4, 4), "O"), (2, 2)), {}),
-        ((np.broadcast_to(np.uint8(1), (2**45,)), (2,)), {}),  # MemoryError, where memory is accounted for
+        ((np.broadcast_to(np.uint8(1), (2**59,)), (2,)), {}),
     )
 
     def once() -> None:
@@ -233,24 +238,23 @@ def call_again_and_again() -> None:
         with open("/proc/self/statm") as file:
             return int(file.read().split()[1]) * 4096
 
-    import resource
+    def state() -> tuple[int, int, list[int]]:
+        gc.collect()
+        return sys.getallocatedblocks(), resident(), [sys.getrefcount(x) for x in (image, factor, out)]
 
-    resource.setrlimit(resource.RLIMIT_AS, (4 << 30, resource.RLIM_INFINITY))
-    for _ in range(20):
+    for _ in range(60):
         once()
-    gc.collect()
-    blocks, counts, memory = (
-        sys.getallocatedblocks(),
-        [sys.getrefcount(x) for x in (image, factor, out)],
-        resident(),
-    )
-    for _ in range(100):
-        once()
-    gc.collect()
-    assert [sys.getrefcount(x) for x in (image, factor, out)] == counts
-    assert sys.getallocatedblocks() - blocks < 100, sys.getallocatedblocks() - blocks
-    # One call makes some 100 KB; a leak of one array in one kind of call is 1.6 MB by now.
-    assert resident() - memory < 1_500_000, resident() - memory
+    rounds = [state()]
+    for _ in range(6):
+        for _ in range(40):
+            once()
+        rounds.append(state())
+    assert rounds[-1][2] == rounds[0][2], "references are kept"
+    # Free lists and caches still fill up now and then, but a leak grows in every round: by 40 objects
+    # or more, or by the 100 KB and more of 40 small mips.
+    more = [(b[0] - a[0], b[1] - a[1]) for a, b in itertools.pairwise(rounds)]
+    assert min(blocks for blocks, _ in more) < 40, more
+    assert min(memory for _, memory in more) < 100_000, more
     print("done")
 
 
@@ -265,6 +269,7 @@ def test_nothing_leaks() -> None:
 def peak(layout: str, function: str, factor: tuple[int, ...], options: dict[str, Any], allowed: int) -> None:
     """Call with out= and compare the peak of resident memory with what was there before the call."""
     import numpy as np
+
     import tinybrain as tb
 
     def status(field: str) -> int:
@@ -280,14 +285,11 @@ def peak(layout: str, function: str, factor: tuple[int, ...], options: dict[str,
         "float32": lambda: np.full((512, 512, 256), 3, np.float32, order="F"),
         "64 bits": lambda: np.full((512, 256, 256), 3, np.uint64, order="F"),
         "channel": lambda: np.full((512, 512, 256, 4), 3, np.uint8)[..., 1],
-        "every second": lambda: np.full((1024, 1024, 256), 3, np.uint8, order="F")[::2, ::2],
-        "reversed": lambda: np.full((1024, 1024, 256), 3, np.uint8, order="F")[::-1, :, ::-1],
+        "sliced": lambda: np.full((1024, 1024, 256), 3, np.uint8, order="F")[::-1, ::2, ::-1],
         "axes turned": lambda: np.full((1024, 1024, 256), 3, np.uint8).transpose(1, 2, 0),
     }[layout]()
     mips = options.get("num_mips", 1)
-    shapes = [
-        tuple(-(-n // f**k) for n, f in zip(image.shape, factor, strict=True)) for k in range(1, mips + 1)
-    ]
+    shapes = [tuple(-(-n // f**k) for n, f in zip(image.shape, factor, strict=True)) for k in range(1, mips + 1)]
     order = "F" if image.flags.f_contiguous else "C"
     out = [np.full(shape, 1, image.dtype, order=order) for shape in shapes]
     call = getattr(tb, function)
@@ -308,19 +310,15 @@ PEAKS: list[tuple[str, str, tuple[int, ...], dict[str, Any]]] = [
     ("F order", MEAN, (2, 2, 1), {}),
     ("F order", MEAN, (2, 2, 2), {"num_mips": 3}),
     ("F order", MEAN, (2, 2, 1), {"num_mips": 6, "sparse": True}),
-    ("F order", MEAN, (3, 3, 1), {}),
     ("C order", MEAN, (2, 2, 1), {"num_mips": 2}),
-    ("C order", MEAN, (2, 2, 2), {}),
     ("16 bits", MEAN, (2, 2, 1), {"num_mips": 3, "parallel": 2}),
     ("float32", MEAN, (2, 2, 1), {"num_mips": 3}),
     ("64 bits", MEAN, (2, 2, 1), {"num_mips": 2}),
     ("channel", MEAN, (2, 2, 1), {"num_mips": 2}),
-    ("every second", MEAN, (2, 2, 1), {}),
-    ("reversed", MEAN, (2, 2, 2), {}),
+    ("sliced", MEAN, (2, 2, 2), {}),
     ("axes turned", MEAN, (2, 2, 1), {}),
     ("F order", MODE, (2, 2, 1), {}),
     ("C order", MODE, (2, 2, 2), {}),
-    ("64 bits", MODE, (2, 2, 1), {"sparse": True}),
     ("channel", MODE, (2, 2, 1), {}),
     ("F order", "downsample_with_min_pooling", (2, 2, 2), {}),
     ("C order", "downsample_with_max_pooling", (2, 2, 1), {"num_mips": 2}),

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.lib.stride_tricks import as_strided
+
 from refusals import Function, Vec, image, pooling, refused, same
 
 

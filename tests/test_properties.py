@@ -1,18 +1,19 @@
-"""Properties: random calls against the oracle, invariants, threads, backends, forks."""
+"""Properties: random calls against the oracle, invariants, threads, backends."""
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import subprocess
 import sys
 import threading
-import warnings
 from pathlib import Path
 
 import numpy as np
-import oracle
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+import oracle
 import tinybrain
 import tinybrain._native
 from cases import (
@@ -24,15 +25,12 @@ from cases import (
     check_average,
     check_extrema,
     check_segmentation,
-    close_means,
     labels,
     patches,
     refused,
     same_bits,
     voxels,
 )
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 random_calls = settings(
     max_examples=200,
@@ -145,9 +143,7 @@ def test_a_mip_does_not_depend_on_how_many_follow(rng, factor, sparse):
                 same_bits(mine, right)
         longest = tinybrain.downsample_segmentation(image, factor, sparse, 4)
         for n in range(1, 4):
-            for mine, right in zip(
-                tinybrain.downsample_segmentation(image, factor, sparse, n), longest, strict=False
-            ):
+            for mine, right in zip(tinybrain.downsample_segmentation(image, factor, sparse, n), longest, strict=False):
                 same_bits(mine, right)
 
 
@@ -184,7 +180,7 @@ def test_without_zeros_sparse_is_dense(rng):
                 np.testing.assert_array_equal(mine, right)
 
 
-# --------------------------------------------------------------------------- threads, backends, processes
+# -------------------------------------------------------------------------------------- threads, backends
 
 
 @SPARSE
@@ -269,25 +265,3 @@ def test_calls_from_several_threads_at_once(rng):
         worker.join()
     assert not wrong
     np.testing.assert_array_equal(image, before)
-
-
-def _child(image: np.ndarray, queue: multiprocessing.SimpleQueue) -> None:
-    queue.put(tinybrain.downsample_with_averaging(image, (2, 2), 3)[2])
-
-
-@pytest.mark.skipif("fork" not in multiprocessing.get_all_start_methods(), reason="no fork here")
-def test_forked_children_can_call_after_the_parent_used_threads(rng):
-    image = np.asfortranarray(voxels(rng, "uint8", (700, 700, 4)))
-    want = tinybrain.downsample_with_averaging(image, (2, 2), 3)[2]  # starts the threads, if any
-    context = multiprocessing.get_context("fork")
-    queue = context.SimpleQueue()
-    child = context.Process(target=_child, args=(image, queue))
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # Python 3.12 warns of forks in processes with threads
-        child.start()
-    child.join(60)
-    if child.is_alive():
-        child.kill()
-        pytest.fail("the child hangs")
-    assert child.exitcode == 0
-    close_means(image, (2, 2), [queue.get()], [want])

@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-import oracle
 import pytest
+
+import oracle
 import tinybrain
 from cases import check_average, check_extrema, check_segmentation
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import itertools
 
 import numpy as np
-import oracle
 import pytest
+
+import oracle
 import tinybrain
 from cases import INTS, LABELLED, check_segmentation, labels, patches, same_bits
 

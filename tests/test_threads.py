@@ -11,9 +11,10 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
-import isolated
 import numpy as np
 import pytest
+
+import isolated
 import tinybrain as tb
 
 Call = Callable[..., list[np.ndarray]]
@@ -156,6 +157,7 @@ def test_every_number_of_threads_gives_the_same_bits_of_other_dtypes() -> None:
 
 def read_a_mapped_file(path: str) -> None:
     import numpy as np
+
     import tinybrain as tb
 
     image = np.memmap(path, np.uint8, "r", shape=(1031, 517, 33), order="F")
@@ -190,6 +192,7 @@ def interrupt(name: str, parallel: int) -> None:
     import threading
 
     import numpy as np
+
     import tinybrain as tb
 
     # Far more voxels than can be seen in a second, all of them the same few bytes; should anyone
@@ -263,6 +266,7 @@ def test_a_process_confined_to_one_cpu() -> None:
 
 def compare_thread_counts() -> None:
     import numpy as np
+
     import tinybrain as tb
 
     image = np.random.default_rng(0).integers(0, 9, (1024, 1024, 16), dtype=np.uint8)

@@ -1,5 +1,6 @@
 """Image pyramids for volumes: average, mode, min and max pooling as fast as memory."""
 
+from tinybrain import accelerated
 from tinybrain._native import __version__
 from tinybrain.downsample import (
     DimensionError,
@@ -16,6 +17,7 @@ __all__ = [
     "DimensionError",
     "Route",
     "__version__",
+    "accelerated",
     "downsample_segmentation",
     "downsample_with_averaging",
     "downsample_with_max_pooling",

@@ -25,15 +25,21 @@ def factor_entries(factor: Factor) -> list[Any]:
     """Return the entries of a factor, or raise `TypeError` if it isn't a row of numbers."""
     if isinstance(factor, np.ndarray):
         if factor.ndim != 1:
-            raise TypeError(f"factor: got an array of {factor.ndim} dimensions; accepted is one entry per axis")
-        entries = factor.tolist()
+            raise TypeError(
+                f"factor: got an array of {factor.ndim} dimensions; accepted is one entry per axis"
+            )
+        entries: list[Any] = factor.tolist()
     elif isinstance(factor, Sequence) and not isinstance(factor, (str, bytes, bytearray)):
         entries = list(factor)
     else:
-        raise TypeError(f"factor: got {factor!r} of type {type(factor).__name__}; accepted is a tuple, list or array")
+        raise TypeError(
+            f"factor: got {factor!r} of type {type(factor).__name__}; accepted is a tuple, list or array"
+        )
     for entry in entries:
         if not isinstance(entry, (int, float, np.integer, np.floating)):
-            raise TypeError(f"factor: entry {entry!r} is a {type(entry).__name__}; accepted are integers such as (2, 2, 1)")
+            raise TypeError(
+                f"factor: entry {entry!r} is a {type(entry).__name__}; accepted are integers such as (2, 2, 1)"
+            )
     return entries
 
 
@@ -46,7 +52,9 @@ def checked_factor(entries: list[Any], ndim: int) -> Shape:
         whole.append(int(entry))
     if any(entry > 1 for entry in whole[ndim:]):
         raise ValueError(f"factor: {tuple(whole)} pools more axes than the image has ({ndim})")
-    return tuple(min(entry, _LARGEST - (entry & (entry - 1) != 0)) for entry in whole[:ndim]) + (1,) * (ndim - len(whole))
+    return tuple(min(entry, _LARGEST - (entry & (entry - 1) != 0)) for entry in whole[:ndim]) + (1,) * (
+        ndim - len(whole)
+    )
 
 
 def integer(name: str, value: Any) -> int:
@@ -54,7 +62,9 @@ def integer(name: str, value: Any) -> int:
     try:
         return operator.index(value)
     except TypeError:
-        raise TypeError(f"{name}: got {value!r} of type {type(value).__name__}; accepted are integers") from None
+        raise TypeError(
+            f"{name}: got {value!r} of type {type(value).__name__}; accepted are integers"
+        ) from None
 
 
 def not_negative(name: str, value: int) -> None:
@@ -123,12 +133,15 @@ def _check_separate(out: list[Array]) -> None:
             if start >= end:
                 break
             if _share_memory(out[mip], out[other]):
-                raise ValueError(f"out: mips {mip + 1} and {other + 1} share memory; accepted are separate arrays")
+                raise ValueError(
+                    f"out: mips {mip + 1} and {other + 1} share memory; accepted are separate arrays"
+                )
 
 
 def _share_memory(a: Array, b: Array) -> bool:
     try:
-        return np.may_share_memory(a, b) and np.shares_memory(a, b, max_work=1_000_000)
+        # The stub knows two values of max_work only; any number is a bound.
+        return np.may_share_memory(a, b) and np.shares_memory(a, b, max_work=1_000_000)  # type: ignore[arg-type]
     except RuntimeError:  # too hard to tell
         return True
 
@@ -145,7 +158,9 @@ def _overlaps_itself(array: Array) -> bool:
     if array.size < 2 or array.flags.c_contiguous or array.flags.f_contiguous:
         return False
     reach = array.itemsize
-    axes = sorted((abs(stride), extent) for extent, stride in zip(array.shape, array.strides, strict=True) if extent > 1)
+    axes = sorted(
+        (abs(stride), extent) for extent, stride in zip(array.shape, array.strides, strict=True) if extent > 1
+    )
     for stride, extent in axes:
         if stride < reach:
             break

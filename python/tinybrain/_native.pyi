@@ -4,6 +4,15 @@ from typing import Any
 import numpy.typing as npt
 
 __version__: str
+__all__ = [
+    "__version__",
+    "averaging",
+    "backend",
+    "backends",
+    "explain",
+    "extrema",
+    "segmentation",
+]
 
 def averaging(
     img: npt.NDArray[Any],

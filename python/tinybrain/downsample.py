@@ -91,7 +91,9 @@ class Route:
     reason: str = ""
 
     def __str__(self) -> str:
-        words = f"{self.engine}: {self.kernel} ({self.backend}, {self.threads} thread{'s' * (self.threads != 1)})"
+        words = (
+            f"{self.engine}: {self.kernel} ({self.backend}, {self.threads} thread{'s' * (self.threads != 1)})"
+        )
         return f"{words}; {self.reason}" if self.reason else words
 
 
@@ -346,7 +348,9 @@ def downsample_with_max_pooling(
     return _extremum("max", array, factor, num_mips, out, parallel)
 
 
-def downsample_with_striding(array: npt.ArrayLike, factor: Factor, num_mips: SupportsIndex = 1) -> list[Array]:
+def downsample_with_striding(
+    array: npt.ArrayLike, factor: Factor, num_mips: SupportsIndex = 1
+) -> list[Array]:
     """Make a pyramid of the first voxel of every cell, without copying.
 
     Parameters
@@ -430,6 +434,8 @@ def explain(
     return _Call(method, img, factor, num_mips, None, parallel, bool(sparse), bool(exact)).route()
 
 
+# Item sizes by kind of dtype.
+_KERNEL_SIZES = {"b": (1,), "i": (1, 2, 4, 8), "u": (1, 2, 4, 8), "f": (4, 8)}
 _METHODS = ("averaging", "segmentation", "min", "max", "striding")
 
 
@@ -474,7 +480,7 @@ class _Call:
     ) -> None:
         self.method, self.sparse = method, sparse
         self.img: Array = np.asarray(img)
-        _check_dtype(method, name, self.img.dtype)
+        _check_dtype(method, name, self.img.dtype, exact)
         entries = factor_entries(factor)
         self.num_mips = integer("num_mips", num_mips)
         self.parallel = integer("parallel", parallel)
@@ -488,10 +494,29 @@ class _Call:
         self.is_trivial = max(self.factor, default=1) == 1
         self.dtype: np.dtype[Any] = self.img.dtype.newbyteorder("=")
         if self.out is not None:
-            check_outputs(self.out, self.img, mip_shapes(self.img.shape, self.factor, self.num_mips), self.dtype)
+            check_outputs(
+                self.out, self.img, mip_shapes(self.img.shape, self.factor, self.num_mips), self.dtype
+            )
         if exact and not self.is_trivial:
-            raise NotImplementedError("exact: exact pyramids come with a later release; accepted is exact=False")
+            raise NotImplementedError(
+                "exact: exact pyramids come with a later release; accepted is exact=False"
+            )
         self.depth = self._depth()
+        self.has_kernel, self.engine, self.reason = self._engine()
+        self.copies = bool(self.reason) and self.engine != "copy"
+
+    def _engine(self) -> tuple[bool, str, str]:
+        """Return whether a kernel computes, the engine as `Route` names it, and why it isn't the kernel alone."""
+        dtype = self.img.dtype
+        if self.method == "segmentation" and any(f & (f - 1) for f in self.factor):
+            return False, "copy", f"factor {self.factor} has entries that are not powers of two"
+        if self.method != "segmentation" and (
+            dtype.kind not in "biuf" or dtype.itemsize not in _KERNEL_SIZES[dtype.kind]
+        ):
+            return False, "numpy", f"there is no kernel for {dtype}"
+        if not dtype.isnative:
+            return True, "native", f"byte-swapped {dtype.str} is converted to native byte order first"
+        return True, "native", ""
 
     def _depth(self) -> int:
         """Return after how many mips all pooled axes have extent 1: from there on, mips repeat."""
@@ -505,7 +530,9 @@ class _Call:
             depth += max(reduces) > 1
         return min(depth, self.num_mips)
 
-    def run(self, native: Callable[[list[Array], int], None], numpy: Callable[[], list[Array]]) -> list[Array]:
+    def run(
+        self, native: Callable[[list[Array], int], None], numpy: Callable[[], list[Array]]
+    ) -> list[Array]:
         """Fill the outputs by the kernels, which take outputs and threads, or by numpy, which makes them."""
         if self.is_trivial:
             if self.out is None:
@@ -513,13 +540,11 @@ class _Call:
             for mip in self.out:
                 np.copyto(mip, self.img)
             return self.out
-        engine, reason = _engine(self.method, self.img.dtype, self.factor)
-        if reason and engine != "copy" and os.environ.get("TINYBRAIN_STRICT", "0") not in ("", "0"):
-            raise RuntimeError(f"TINYBRAIN_STRICT is set, and {reason}")
+        if self.copies and os.environ.get("TINYBRAIN_STRICT", "0") not in ("", "0"):
+            raise RuntimeError(f"TINYBRAIN_STRICT is set, and {self.reason}")
         out = self._outputs() if self.out is None else self.out
-        if engine == "native":
-            if not self.img.dtype.isnative:
-                self.img = self.img.astype(self.dtype)
+        if self.has_kernel:
+            self.img = self.img.astype(self.dtype, copy=False)
             native(out[: self.depth], min(self.parallel, 1 << 30))
         else:
             for mip, voxels in zip(out, numpy(), strict=False):
@@ -530,28 +555,35 @@ class _Call:
 
     def _outputs(self) -> list[Array]:
         shapes = mip_shapes(self.img.shape, self.factor, self.num_mips)
-        return [np.empty_like(self.img, dtype=self.dtype, order="K", subok=False, shape=shape) for shape in shapes]
+        return [
+            np.empty_like(self.img, dtype=self.dtype, order="K", subok=False, shape=shape) for shape in shapes
+        ]
 
     def route(self) -> Route:
         """Say what `run` would do."""
         if self.method == "striding" or self.is_trivial:
-            what = "strided views" if self.method == "striding" and not self.is_trivial else "the input itself"
+            what = (
+                "strided views" if self.method == "striding" and not self.is_trivial else "the input itself"
+            )
             return Route("view", what, "numpy")
-        engine, reason = _engine(self.method, self.img.dtype, self.factor)
-        if engine != "native":
-            words = {"averaging": "mean", "segmentation": "striding", "min": "minimum", "max": "maximum"}[self.method]
-            words = f"sparse {words}" if self.sparse and engine == "numpy" else words
-            return Route(engine, words, "numpy", copies=engine == "numpy", reason=reason)
-        img = np.broadcast_to(np.empty((), self.dtype), self.img.shape) if reason else self.img
+        if not self.has_kernel:
+            words = {"averaging": "mean", "segmentation": "striding", "min": "minimum", "max": "maximum"}[
+                self.method
+            ]
+            words = f"sparse {words}" if self.sparse and self.method == "averaging" else words
+            return Route(self.engine, words, "numpy", copies=self.copies, reason=self.reason)
+        img = np.broadcast_to(np.empty((), self.dtype), self.img.shape) if self.copies else self.img
         threads = min(self.parallel, 1 << 30)
         kernel, backend, threads = _native.explain(
-            self.method, img, self.factor, min(self.depth, self.num_mips), self.sparse, threads
+            self.method, img, self.factor, self.depth, self.sparse, threads
         )
-        return Route("native", kernel, backend, threads, bool(reason), reason)
+        return Route(self.engine, kernel, backend, threads, self.copies, self.reason)
 
 
-def _check_dtype(method: str, name: str, dtype: np.dtype[Any]) -> None:
+def _check_dtype(method: str, name: str, dtype: np.dtype[Any], exact: bool) -> None:
     """Raise `TypeError` for dtypes that the method gives no meaning to."""
+    if exact and method == "segmentation" and dtype.kind not in "biu":
+        raise TypeError(f"{name}: got dtype {dtype}; with exact, accepted are bool and integers")
     known = {"averaging": "biufc", "segmentation": "biufcmM", "min": "biufmM", "max": "biufmM"}.get(method)
     if known is None:
         return
@@ -561,13 +593,3 @@ def _check_dtype(method: str, name: str, dtype: np.dtype[Any]) -> None:
             "segmentation": "labels of 1, 2, 4 or 8 bytes",
         }.get(method, "bool, integers, floats and datetimes")
         raise TypeError(f"{name}: got dtype {dtype}; accepted are {accepted}")
-
-
-def _engine(method: str, dtype: np.dtype[Any], factor: Shape) -> tuple[str, str]:
-    """Return the engine of a call and why it isn't the plain kernel."""
-    if method == "segmentation":
-        if any(f & (f - 1) for f in factor):
-            return "copy", f"factor {factor} has entries that are not powers of two"
-    elif dtype.kind not in "biuf" or (dtype.kind == "f" and dtype.itemsize not in (4, 8)):
-        return "numpy", f"there is no kernel for {dtype}"
-    return "native", "" if dtype.isnative else f"byte-swapped {dtype.str} is converted first"

@@ -1,4 +1,4 @@
-//! AVX2: sums of pairs and modes, 32 bytes at a time.
+//! AVX2: sums of pairs, quotients and modes, 32 bytes at a time.
 //!
 //! Columns of a cell are parted by in-lane shuffles that leave even and odd labels in the same, permuted order; as
 //! modes are decided lane by lane, the order is mended once, on the result. A label that is counted in
@@ -33,25 +33,64 @@ impl Avx2 {
 
 impl Isa for Avx2 {
     #[inline(always)]
-    fn pair_sums_u8(self, row: &[u8], sums: &mut [u16], add: bool) {
+    fn pair_sums_u8<const ADD: bool>(self, row: &[u8], sums: &mut [u16]) {
         // SAFETY: `self` is the proof that AVX2 is there.
-        unsafe { pair_sums(row, sums, add, |v| u8_pairs(v), |a, b| _mm256_add_epi16(a, b)) }
+        let done = unsafe { walk_pairs::<_, _, ADD>(row, sums, |v| u8_pairs(v), |a, b| _mm256_add_epi16(a, b)) };
+        scalar::pair_sums::<_, _, ADD>(&row[2 * done..], &mut sums[done..]);
     }
 
     #[inline(always)]
-    fn pair_sums_u16(self, row: &[u16], sums: &mut [u32], add: bool) {
+    fn pair_counts_u8<const ADD: bool>(self, row: &[u8], counts: &mut [u16]) {
         // SAFETY: `self` is the proof that AVX2 is there.
-        unsafe { pair_sums(row, sums, add, |v| u16_pairs(v), |a, b| _mm256_add_epi32(a, b)) }
+        let done = unsafe {
+            walk_pairs::<_, _, ADD>(row, counts, |v| u8_pairs(u8_occupied(v)), |a, b| _mm256_add_epi16(a, b))
+        };
+        scalar::pair_counts::<_, _, ADD>(&row[2 * done..], &mut counts[done..]);
     }
 
     #[inline(always)]
-    fn pair_sums_f32(self, row: &[f32], sums: &mut [f64], add: bool) {
+    fn pair_sums_u16<const ADD: bool>(self, row: &[u16], sums: &mut [u32]) {
         // SAFETY: `self` is the proof that AVX2 is there.
-        unsafe {
-            pair_sums(row, sums, add, |v| f32_pairs(v), |a, b| {
-                _mm256_castpd_si256(_mm256_add_pd(_mm256_castsi256_pd(a), _mm256_castsi256_pd(b)))
-            });
-        }
+        let done = unsafe { walk_pairs::<_, _, ADD>(row, sums, |v| u16_pairs(v), |a, b| _mm256_add_epi32(a, b)) };
+        scalar::pair_sums::<_, _, ADD>(&row[2 * done..], &mut sums[done..]);
+    }
+
+    #[inline(always)]
+    fn pair_counts_u16<const ADD: bool>(self, row: &[u16], counts: &mut [u32]) {
+        // SAFETY: `self` is the proof that AVX2 is there.
+        let done = unsafe {
+            walk_pairs::<_, _, ADD>(row, counts, |v| u16_pairs(u16_occupied(v)), |a, b| _mm256_add_epi32(a, b))
+        };
+        scalar::pair_counts::<_, _, ADD>(&row[2 * done..], &mut counts[done..]);
+    }
+
+    #[inline(always)]
+    fn pair_sums_f32<const ADD: bool>(self, row: &[f32], sums: &mut [f64]) {
+        // SAFETY: `self` is the proof that AVX2 is there.
+        let done = unsafe { walk_pairs::<_, _, ADD>(row, sums, |v| f32_pairs(v), |a, b| f64_plus(a, b)) };
+        scalar::pair_sums::<_, _, ADD>(&row[2 * done..], &mut sums[done..]);
+    }
+
+    #[inline(always)]
+    fn pair_counts_f32<const ADD: bool>(self, row: &[f32], counts: &mut [f64]) {
+        // SAFETY: `self` is the proof that AVX2 is there.
+        let done =
+            unsafe { walk_pairs::<_, _, ADD>(row, counts, |v| f32_pairs(f32_occupied(v)), |a, b| f64_plus(a, b)) };
+        scalar::pair_counts::<_, _, ADD>(&row[2 * done..], &mut counts[done..]);
+    }
+
+    #[inline(always)]
+    fn shift_u16(self, sums: &[u16], shift: u32, out: &mut [u8]) {
+        // SAFETY: `self` is the proof that AVX2 is there.
+        let done = unsafe { walk_shift(sums, shift, out) };
+        scalar::shift(&sums[done..], shift, &mut out[done..]);
+    }
+
+    #[inline(always)]
+    fn divide_u16(self, sums: &[u16], counts: &[u16], out: &mut [u8]) {
+        // SAFETY: `self` is the proof that AVX2 is there.
+        let done = unsafe { walk_divide(sums, counts, out) };
+        scalar::divide(&sums[done..], &counts[done..], &mut out[done..]);
     }
 
     #[inline(always)]
@@ -61,51 +100,50 @@ impl Isa for Avx2 {
     }
 }
 
-/// The walk along a row for all `pair_sums`: 32 bytes of voxels to 32 bytes of sums twice as wide.
+/// The walk along a row of pairs: 32 bytes of voxels to 32 bytes of sums twice as wide. Says how many sums are done;
+/// what is left is less than a vector.
 ///
 /// # Safety
 /// Needs AVX2, for itself and for what it is given.
 #[inline(always)]
-unsafe fn pair_sums<T, A>(
+unsafe fn walk_pairs<T, A, const ADD: bool>(
     row: &[T],
     sums: &mut [A],
-    add: bool,
     pairs: impl Fn(__m256i) -> __m256i,
     plus: impl Fn(__m256i, __m256i) -> __m256i,
-) where
-    T: Copy,
-    A: Copy + std::ops::Add<Output = A> + From<T>,
-{
+) -> usize {
     const { assert!(size_of::<A>() == 2 * size_of::<T>()) };
-    assert!(row.len() >= 2 * sums.len());
     let lanes = 32 / size_of::<A>();
-    let full = sums.len() / lanes * lanes;
+    let full = sums.len().min(row.len() / 2) / lanes * lanes;
     for i in (0..full).step_by(lanes) {
-        // SAFETY: 2 i + 2 lanes <= row.len() and i + lanes <= sums.len(), by the assertion and by `full`.
+        // SAFETY: 2 i + 2 lanes <= row.len() and i + lanes <= sums.len(), by `full`.
         unsafe {
             let mut sum = pairs(_mm256_loadu_si256(row.as_ptr().add(2 * i).cast()));
             let at = sums.as_mut_ptr().add(i).cast();
-            if add {
+            if ADD {
                 sum = plus(_mm256_loadu_si256(at), sum);
             }
             _mm256_storeu_si256(at, sum);
         }
     }
-    scalar::pair_sums(&row[2 * full..], &mut sums[full..], add);
+    full
 }
 
+#[inline]
 #[target_feature(enable = "avx2")]
 fn u8_pairs(v: __m256i) -> __m256i {
     // 255 + 255 is far below the saturation at 32767.
     _mm256_maddubs_epi16(v, _mm256_set1_epi8(1))
 }
 
+#[inline]
 #[target_feature(enable = "avx2")]
 fn u16_pairs(v: __m256i) -> __m256i {
     // There is no unsigned multiply-add of words: part them by mask and shift.
     _mm256_add_epi32(_mm256_and_si256(v, _mm256_set1_epi32(0xffff)), _mm256_srli_epi32::<16>(v))
 }
 
+#[inline]
 #[target_feature(enable = "avx2")]
 fn f32_pairs(v: __m256i) -> __m256i {
     let v = _mm256_castsi256_ps(v);
@@ -113,6 +151,82 @@ fn f32_pairs(v: __m256i) -> __m256i {
     let high = _mm256_cvtps_pd(_mm256_extractf128_ps::<1>(v));
     // hadd gives pairs 0, 2, 1, 3.
     _mm256_castpd_si256(_mm256_permute4x64_pd::<0b11_01_10_00>(_mm256_hadd_pd(low, high)))
+}
+
+#[inline]
+#[target_feature(enable = "avx2")]
+fn f64_plus(a: __m256i, b: __m256i) -> __m256i {
+    _mm256_castpd_si256(_mm256_add_pd(_mm256_castsi256_pd(a), _mm256_castsi256_pd(b)))
+}
+
+/// 1 where a voxel is not background; as its fellows, a comparison's -1 for equal plus 1.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn u8_occupied(v: __m256i) -> __m256i {
+    _mm256_add_epi8(_mm256_cmpeq_epi8(v, _mm256_setzero_si256()), _mm256_set1_epi8(1))
+}
+
+#[inline]
+#[target_feature(enable = "avx2")]
+fn u16_occupied(v: __m256i) -> __m256i {
+    _mm256_add_epi16(_mm256_cmpeq_epi16(v, _mm256_setzero_si256()), _mm256_set1_epi16(1))
+}
+
+#[inline]
+#[target_feature(enable = "avx2")]
+fn f32_occupied(v: __m256i) -> __m256i {
+    // Unordered or not equal: NaN is a value, -0.0 is background.
+    let value = _mm256_cmp_ps::<_CMP_NEQ_UQ>(_mm256_castsi256_ps(v), _mm256_setzero_ps());
+    _mm256_castps_si256(_mm256_and_ps(value, _mm256_set1_ps(1.0)))
+}
+
+/// Sums of 16 bits to bytes, shifted: says how many are done.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn walk_shift(sums: &[u16], shift: u32, out: &mut [u8]) -> usize {
+    let count = _mm_cvtsi32_si128(shift as i32);
+    let full = sums.len().min(out.len()) / 32 * 32;
+    for i in (0..full).step_by(32) {
+        // SAFETY: i + 32 <= sums.len() and out.len(), by `full`.
+        unsafe {
+            let at: *const __m256i = sums.as_ptr().add(i).cast();
+            let low = _mm256_srl_epi16(_mm256_loadu_si256(at), count);
+            let high = _mm256_srl_epi16(_mm256_loadu_si256(at.add(1)), count);
+            _mm256_storeu_si256(out.as_mut_ptr().add(i).cast(), mend(_mm256_packus_epi16(low, high)));
+        }
+    }
+    full
+}
+
+/// Sums of 16 bits to bytes, divided by counts: says how many are done.
+///
+/// In floats, which is exact: a quotient that is no integer is at least 1 / count below the next one, more than rounding
+/// can move it while sums and counts fit 24 bits.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn walk_divide(sums: &[u16], counts: &[u16], out: &mut [u8]) -> usize {
+    let full = sums.len().min(counts.len()).min(out.len()) / 16 * 16;
+    for i in (0..full).step_by(16) {
+        // SAFETY: i + 16 <= the length of each, by `full`.
+        unsafe {
+            let sums = _mm256_loadu_si256(sums.as_ptr().add(i).cast());
+            let counts = _mm256_loadu_si256(counts.as_ptr().add(i).cast());
+            let counts = _mm256_max_epu16(counts, _mm256_set1_epi16(1));
+            let zero = _mm256_setzero_si256();
+            let low = quotients(_mm256_unpacklo_epi16(sums, zero), _mm256_unpacklo_epi16(counts, zero));
+            let high = quotients(_mm256_unpackhi_epi16(sums, zero), _mm256_unpackhi_epi16(counts, zero));
+            let words = _mm256_packus_epi32(low, high);
+            let bytes = mend(_mm256_packus_epi16(words, words));
+            _mm_storeu_si128(out.as_mut_ptr().add(i).cast(), _mm256_castsi256_si128(bytes));
+        }
+    }
+    full
+}
+
+#[inline]
+#[target_feature(enable = "avx2")]
+fn quotients(sums: __m256i, counts: __m256i) -> __m256i {
+    _mm256_cvttps_epi32(_mm256_div_ps(_mm256_cvtepi32_ps(sums), _mm256_cvtepi32_ps(counts)))
 }
 
 /// A vector of labels of one width.

@@ -67,22 +67,52 @@ labels!(u8: Bytes, u16: Words, u32: Doubles, u64: Quads);
 
 /// The kernels that are worth writing by hand; each defaults to the scalar definition.
 pub trait Isa: Copy {
-    /// `sums[i] = row[2 i] + row[2 i + 1]`, or `+=` with `add`. `row` is twice as long as `sums`.
+    /// `sums[i]` becomes (with `ADD`: grows by) `row[2 i] + row[2 i + 1]`. `row` is twice as long as `sums`.
     #[inline(always)]
-    fn pair_sums_u8(self, row: &[u8], sums: &mut [u16], add: bool) {
-        scalar::pair_sums(row, sums, add);
+    fn pair_sums_u8<const ADD: bool>(self, row: &[u8], sums: &mut [u16]) {
+        scalar::pair_sums::<_, _, ADD>(row, sums);
     }
 
     /// As [`Isa::pair_sums_u8`].
     #[inline(always)]
-    fn pair_sums_u16(self, row: &[u16], sums: &mut [u32], add: bool) {
-        scalar::pair_sums(row, sums, add);
+    fn pair_sums_u16<const ADD: bool>(self, row: &[u16], sums: &mut [u32]) {
+        scalar::pair_sums::<_, _, ADD>(row, sums);
     }
 
     /// As [`Isa::pair_sums_u8`].
     #[inline(always)]
-    fn pair_sums_f32(self, row: &[f32], sums: &mut [f64], add: bool) {
-        scalar::pair_sums(row, sums, add);
+    fn pair_sums_f32<const ADD: bool>(self, row: &[f32], sums: &mut [f64]) {
+        scalar::pair_sums::<_, _, ADD>(row, sums);
+    }
+
+    /// `counts[i]` becomes (with `ADD`: grows by) how many of `row[2 i], row[2 i + 1]` are not 0.
+    #[inline(always)]
+    fn pair_counts_u8<const ADD: bool>(self, row: &[u8], counts: &mut [u16]) {
+        scalar::pair_counts::<_, _, ADD>(row, counts);
+    }
+
+    /// As [`Isa::pair_counts_u8`].
+    #[inline(always)]
+    fn pair_counts_u16<const ADD: bool>(self, row: &[u16], counts: &mut [u32]) {
+        scalar::pair_counts::<_, _, ADD>(row, counts);
+    }
+
+    /// As [`Isa::pair_counts_u8`].
+    #[inline(always)]
+    fn pair_counts_f32<const ADD: bool>(self, row: &[f32], counts: &mut [f64]) {
+        scalar::pair_counts::<_, _, ADD>(row, counts);
+    }
+
+    /// `out[i] = sums[i] >> shift`, which fits a byte.
+    #[inline(always)]
+    fn shift_u16(self, sums: &[u16], shift: u32, out: &mut [u8]) {
+        scalar::shift(sums, shift, out);
+    }
+
+    /// `out[i] = sums[i] / max(counts[i], 1)`, which fits a byte.
+    #[inline(always)]
+    fn divide_u16(self, sums: &[u16], counts: &[u16], out: &mut [u8]) {
+        scalar::divide(sums, counts, out);
     }
 
     /// The mode of every cell.

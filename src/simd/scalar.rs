@@ -6,10 +6,39 @@ use std::ops::Add;
 
 /// Sums of pairs, set or added.
 #[inline(always)]
-pub fn pair_sums<T: Copy, A: Copy + Add<Output = A> + From<T>>(row: &[T], sums: &mut [A], add: bool) {
+pub fn pair_sums<T: Copy, A: Copy + Add<Output = A> + From<T>, const ADD: bool>(row: &[T], sums: &mut [A]) {
     for (sum, pair) in sums.iter_mut().zip(row.chunks_exact(2)) {
         let pair = A::from(pair[0]) + A::from(pair[1]);
-        *sum = if add { *sum + pair } else { pair };
+        *sum = if ADD { *sum + pair } else { pair };
+    }
+}
+
+/// Counts of voxels that are not 0 in pairs, set or added. NaN is not 0, -0.0 is.
+#[inline(always)]
+pub fn pair_counts<T, A, const ADD: bool>(row: &[T], counts: &mut [A])
+where
+    T: Copy + Default + PartialEq,
+    A: Copy + Add<Output = A> + From<u8>,
+{
+    for (count, pair) in counts.iter_mut().zip(row.chunks_exact(2)) {
+        let pair = u8::from(pair[0] != T::default()) + u8::from(pair[1] != T::default());
+        *count = if ADD { *count + A::from(pair) } else { A::from(pair) };
+    }
+}
+
+/// Quotients by a power of two.
+#[inline(always)]
+pub fn shift(sums: &[u16], shift: u32, out: &mut [u8]) {
+    for (voxel, &sum) in out.iter_mut().zip(sums) {
+        *voxel = (sum >> shift) as u8;
+    }
+}
+
+/// Quotients by counts; by 1 where the count is 0.
+#[inline(always)]
+pub fn divide(sums: &[u16], counts: &[u16], out: &mut [u8]) {
+    for ((voxel, &sum), &count) in out.iter_mut().zip(sums).zip(counts) {
+        *voxel = (sum / count.max(1)) as u8;
     }
 }
 

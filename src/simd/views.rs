@@ -128,6 +128,24 @@ impl<'a, T> PanelMut<'a, T> {
         unsafe { std::slice::from_raw_parts_mut(self.origin.offset(j as isize * self.pitch), self.cols) }
     }
 
+    /// Calls `fill` with each row and the row of `from` beside it; with all of them at once where both lie one behind
+    /// the other.
+    #[inline(always)]
+    pub fn fill_from<S>(&mut self, from: Panel<'_, S>, mut fill: impl FnMut(&mut [T], &[S])) {
+        assert!(self.rows == from.rows && self.cols == from.cols);
+        if self.pitch == self.cols as isize && from.pitch == from.cols as isize {
+            let len = self.rows * self.cols;
+            // SAFETY: rows at a pitch of their own length are one slice; both are vouched for as in `row`.
+            let (to, from) = unsafe {
+                (std::slice::from_raw_parts_mut(self.origin, len), std::slice::from_raw_parts(from.origin, len))
+            };
+            return fill(to, from);
+        }
+        for j in 0..self.rows {
+            fill(self.row_mut(j), from.row(j));
+        }
+    }
+
     /// What was written, to read.
     #[inline]
     pub fn as_panel(&self) -> Panel<'_, T> {
