@@ -18,6 +18,8 @@ pub mod pool;
 #[cfg(feature = "python")]
 mod python;
 pub mod simd;
+#[cfg(test)]
+mod tests;
 
 #[cfg(feature = "python")]
 pub use python::_native;

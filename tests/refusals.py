@@ -54,9 +54,7 @@ def first_named(error: BaseException, candidates: list[str]) -> str:
     return min(places, key=places.__getitem__)
 
 
-def refused(
-    error: type[Exception], argument: str, came: str, function: Function, *args: Any, **kw: Any
-) -> None:
+def refused(error: type[Exception], argument: str, came: str, function: Function, *args: Any, **kw: Any) -> None:
     """Check that the call raises just this error, naming the argument and what came."""
     with pytest.raises(error) as caught:
         function(*args, **kw)
@@ -68,9 +66,7 @@ def refused(
 
 def same(a: list[np.ndarray], b: list[np.ndarray]) -> bool:
     """Tell whether two lists hold equal arrays of equal dtypes."""
-    return len(a) == len(b) and all(
-        np.array_equal(x, y) and x.dtype == y.dtype for x, y in zip(a, b, strict=True)
-    )
+    return len(a) == len(b) and all(np.array_equal(x, y) and x.dtype == y.dtype for x, y in zip(a, b, strict=True))
 
 
 def dtype_named(error: BaseException, dtype: np.dtype[Any]) -> bool:

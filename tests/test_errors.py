@@ -96,9 +96,7 @@ def test_factor_kinds_that_are_accepted(function: Function, factor: Any) -> None
 
 
 @every
-@pytest.mark.parametrize(
-    "factor", [(), [], (1,), (1, 1), (1.0, 1), (1, 1, 1), np.ones(2), np.array([])], ids=repr
-)
+@pytest.mark.parametrize("factor", [(), [], (1,), (1, 1), (1.0, 1), (1, 1, 1), np.ones(2), np.array([])], ids=repr)
 @pytest.mark.parametrize("num_mips", [0, 1, 3])
 def test_factor_of_ones_gives_the_input_itself(function: Function, factor: Any, num_mips: int) -> None:
     img = image()
@@ -128,9 +126,7 @@ def test_factor_far_beyond_the_extent(name: str, entry: float) -> None:
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)
-@pytest.mark.parametrize(
-    "entry", [2**63, 2**64 - 1, 2**64, 10**30, 2**100, 1e30, np.uint64(2**64 - 1)], ids=repr
-)
+@pytest.mark.parametrize("entry", [2**63, 2**64 - 1, 2**64, 10**30, 2**100, 1e30, np.uint64(2**64 - 1)], ids=repr)
 def test_factor_beyond_a_machine_word_works_or_is_refused_by_name(name: str, entry: Any) -> None:
     img = np.full((5, 4), 7, np.uint8)
     img[3, 2] = 3

@@ -28,14 +28,10 @@ from refusals import (
 
 
 @pooling
-@pytest.mark.parametrize(
-    "dtype", ["O", "U3", "S4", "S8", "V8", [("a", "i4")], [("a", "u1"), ("b", "u1")]], ids=str
-)
+@pytest.mark.parametrize("dtype", ["O", "U3", "S4", "S8", "V8", [("a", "i4")], [("a", "u1"), ("b", "u1")]], ids=str)
 @pytest.mark.parametrize("factor", [(2, 2), (3, 3), (1, 1)], ids=str)
 @pytest.mark.parametrize("num_mips", [0, 1])
-def test_dtypes_that_are_no_numbers(
-    function: Function, dtype: Any, factor: tuple[int, int], num_mips: int
-) -> None:
+def test_dtypes_that_are_no_numbers(function: Function, dtype: Any, factor: tuple[int, int], num_mips: int) -> None:
     img = np.zeros((4, 4), dtype)
     with pytest.raises(TypeError) as caught:
         function(img, factor, num_mips=num_mips)
@@ -125,9 +121,7 @@ TOO_SMALL = [
 
 @pytest.mark.parametrize(("shape", "factor", "num_mips"), TOO_SMALL, ids=str)
 @pytest.mark.parametrize("dtype", ["u1", "i8", "f4", "f2", "?", ">u2"])
-def test_average_of_an_image_too_small_for_its_mips(
-    shape: Any, factor: Any, num_mips: int, dtype: str
-) -> None:
+def test_average_of_an_image_too_small_for_its_mips(shape: Any, factor: Any, num_mips: int, dtype: str) -> None:
     for sparse in (False, True):
         with pytest.raises(ValueError) as caught:
             tb.downsample_with_averaging(image(shape, dtype), factor, num_mips, sparse)

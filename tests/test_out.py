@@ -15,9 +15,7 @@ def blanks(shapes: list[tuple[int, ...]], dtype: Any = np.uint8) -> list[np.ndar
     return [np.full(shape, 99, dtype) for shape in shapes]
 
 
-def refused_out(
-    function: Function, img: np.ndarray, out: Any, num_mips: int = 2, factor: Any = (2, 2)
-) -> None:
+def refused_out(function: Function, img: np.ndarray, out: Any, num_mips: int = 2, factor: Any = (2, 2)) -> None:
     """Check that the call is refused by name, and that neither image nor outputs have changed."""
     before = img.copy()
     held = [(array, array.copy()) for array in out if isinstance(array, np.ndarray)]

@@ -164,9 +164,7 @@ def read_a_mapped_file(path: str) -> None:
     labels = np.memmap(path, np.uint32, "r", shape=(257, 517, 33), order="F")
     for parallel in (1, 2):
         for source in (image, labels, image[::-1], image[..., 1], labels.T):
-            for factor in ((2, 2), (2, 2, 1), (4, 4), (3, 2), (2,), (2, 2, 2))[
-                : 6 if source.ndim == 3 else 5
-            ]:
+            for factor in ((2, 2), (2, 2, 1), (4, 4), (3, 2), (2,), (2, 2, 2))[: 6 if source.ndim == 3 else 5]:
                 for sparse in (False, True):
                     tb.downsample_with_averaging(source, factor, 2, sparse, parallel=parallel)
                     tb.downsample_segmentation(source, factor, sparse, 2, parallel=parallel)

@@ -25,16 +25,12 @@ def factor_entries(factor: Factor) -> list[Any]:
     """Return the entries of a factor, or raise `TypeError` if it isn't a row of numbers."""
     if isinstance(factor, np.ndarray):
         if factor.ndim != 1:
-            raise TypeError(
-                f"factor: got an array of {factor.ndim} dimensions; accepted is one entry per axis"
-            )
+            raise TypeError(f"factor: got an array of {factor.ndim} dimensions; accepted is one entry per axis")
         entries: list[Any] = factor.tolist()
     elif isinstance(factor, Sequence) and not isinstance(factor, (str, bytes, bytearray)):
         entries = list(factor)
     else:
-        raise TypeError(
-            f"factor: got {factor!r} of type {type(factor).__name__}; accepted is a tuple, list or array"
-        )
+        raise TypeError(f"factor: got {factor!r} of type {type(factor).__name__}; accepted is a tuple, list or array")
     for entry in entries:
         if not isinstance(entry, (int, float, np.integer, np.floating)):
             raise TypeError(
@@ -62,9 +58,7 @@ def integer(name: str, value: Any) -> int:
     try:
         return operator.index(value)
     except TypeError:
-        raise TypeError(
-            f"{name}: got {value!r} of type {type(value).__name__}; accepted are integers"
-        ) from None
+        raise TypeError(f"{name}: got {value!r} of type {type(value).__name__}; accepted are integers") from None
 
 
 def not_negative(name: str, value: int) -> None:
@@ -91,7 +85,7 @@ def check_halving_sizes(shape: Shape, factor: Shape, num_mips: int) -> None:
     if len(pooled) not in (2, 3) or any(factor[axis] != 2 for axis in pooled):
         return
     for axis in pooled:
-        if 1 <= shape[axis] and shape[axis].bit_length() <= num_mips:
+        if shape[axis] >= 1 and shape[axis].bit_length() <= num_mips:
             raise ValueError(
                 f"img: axis {axis} has extent {shape[axis]}, which is too small for num_mips={num_mips} with factor "
                 f"{factor}; accepted are extents of at least 2**num_mips"
@@ -133,15 +127,13 @@ def _check_separate(out: list[Array]) -> None:
             if start >= end:
                 break
             if _share_memory(out[mip], out[other]):
-                raise ValueError(
-                    f"out: mips {mip + 1} and {other + 1} share memory; accepted are separate arrays"
-                )
+                raise ValueError(f"out: mips {mip + 1} and {other + 1} share memory; accepted are separate arrays")
 
 
 def _share_memory(a: Array, b: Array) -> bool:
     try:
-        # The stub knows two values of max_work only; any number is a bound.
-        return np.may_share_memory(a, b) and np.shares_memory(a, b, max_work=1_000_000)  # type: ignore[arg-type]
+        shares: Any = np.shares_memory  # whose stub knows two values of max_work only; any number is a bound
+        return bool(np.may_share_memory(a, b) and shares(a, b, max_work=1_000_000))
     except RuntimeError:  # too hard to tell
         return True
 

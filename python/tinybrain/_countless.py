@@ -31,9 +31,7 @@ class DimensionError(ValueError):
     """An image has a rank or an extent that a function cannot work with."""
 
 
-def downsample_with_averaging_numpy(
-    array: npt.ArrayLike, factor: Factor, sparse: bool | np.bool_ = False
-) -> Array:
+def downsample_with_averaging_numpy(array: npt.ArrayLike, factor: Factor, sparse: bool | np.bool_ = False) -> Array:
     """Average the voxels that exist in every cell, one level.
 
     Parameters
@@ -367,9 +365,7 @@ def _labels(name: str, data: Array) -> Array:
     """Return the bits of `data` as unsigned integers, a view where the byte order allows."""
     size = data.dtype.itemsize
     if data.dtype.kind not in "biufcmM" or size not in (1, 2, 4, 8):
-        raise TypeError(
-            f"{name}: dtype {data.dtype} is no label; accepted: numbers and times of 1 to 8 bytes"
-        )
+        raise TypeError(f"{name}: dtype {data.dtype} is no label; accepted: numbers and times of 1 to 8 bytes")
     return data.astype(data.dtype.newbyteorder("="), copy=False).view(f"u{size}")
 
 

@@ -159,7 +159,9 @@ def voxel_counts(img: Array, factor: tuple[int, ...], sparse: bool) -> list[Arra
 
 def empty_mip(img: Array, shape: tuple[int, ...]) -> Array:
     """Return a new plain array of another shape in the dtype (native) and the memory order of `img`."""
-    return np.empty_like(img, dtype=img.dtype.newbyteorder("="), order="K", subok=False, shape=shape)
+    # Not by dtype=: numpy 1.23 loses a reference to it when there is no memory, and dies of that later.
+    native = img if img.dtype.isnative else img.view(img.dtype.newbyteorder("="))
+    return np.empty_like(native, order="K", subok=False, shape=shape)
 
 
 def _mean(img: Array, sums: Array, counts: Array) -> Array:

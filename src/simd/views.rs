@@ -175,6 +175,16 @@ fn place<T>(origin: usize, axes: &[Extent], region: &[Span]) -> Place {
     Place { offset, direct: unit && aligned && pitched }
 }
 
+/// Whether all indices of `axes` lead to one of `len` voxels, upwards.
+fn fits<T>(axes: &[Extent], len: usize) -> bool {
+    let size = size_of::<T>() as isize;
+    let reach = axes.iter().try_fold(1, |reach: usize, axis| {
+        let steps = usize::try_from(axis.stride / size).ok().filter(|_| axis.stride % size == 0)?;
+        reach.checked_add(axis.len.checked_sub(1)?.checked_mul(steps)?)
+    });
+    reach.is_some_and(|reach| reach <= len)
+}
+
 /// The input of a call: never written to.
 pub struct Source<'a, T> {
     origin: *const u8,
@@ -196,6 +206,16 @@ impl<'a, T: Voxel> Source<'a, T> {
     pub unsafe fn new(origin: *const u8, axes: Vec<Extent>) -> Self {
         assert!(axes.len() >= 2);
         Source { origin, axes, lent: PhantomData }
+    }
+
+    /// The voxels of a slice, seen along `axes`.
+    ///
+    /// # Panics
+    /// If the axes lead out of the slice.
+    pub fn of_slice(voxels: &'a [T], axes: Vec<Extent>) -> Self {
+        assert!(fits::<T>(&axes, voxels.len()));
+        // SAFETY: the axes stay within the slice, which is borrowed for 'a.
+        unsafe { Source::new(voxels.as_ptr().cast(), axes) }
     }
 
     /// The rows of `region` as they lie: `None` where they are strided or unaligned.
@@ -275,6 +295,26 @@ impl<'a, T: Voxel> Tiles<'a, T> {
             assert!(target.axes.len() == counts.len() && target.tile.len() == counts.len() && counts.len() >= 2);
         }
         Tiles { targets, counts, next: AtomicUsize::new(0), lent: PhantomData }
+    }
+
+    /// Outputs that are slices, one behind the other along `targets[i].axes` or further apart.
+    ///
+    /// # Panics
+    /// If the axes lead out of a slice, or a target begins elsewhere or overlaps itself.
+    pub fn of_slices(slices: &'a mut [Vec<T>], targets: Vec<Target>, counts: Vec<usize>) -> Self {
+        assert!(slices.len() == targets.len());
+        for (slice, target) in slices.iter().zip(&targets) {
+            assert!(fits::<T>(&target.axes, slice.len()) && target.origin.cast_const() == slice.as_ptr().cast());
+            let mut axes: Vec<Extent> = target.axes.iter().copied().filter(|axis| axis.len > 1).collect();
+            axes.sort_by_key(|axis| axis.stride);
+            let mut reach = size_of::<T>();
+            for axis in axes {
+                assert!(axis.stride.unsigned_abs() >= reach);
+                reach += (axis.len - 1) * axis.stride.unsigned_abs();
+            }
+        }
+        // SAFETY: the slices are borrowed mutably for 'a, and the axes neither leave them nor overlap.
+        unsafe { Tiles::new(targets, counts) }
     }
 
     /// How many tiles there are.
