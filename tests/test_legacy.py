@@ -302,9 +302,7 @@ FUNCTIONS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
 
 @pytest.mark.parametrize("dtype", [*INTS, "float32"])
 @pytest.mark.parametrize("name", FUNCTIONS)
-def test_layout_does_not_matter_and_the_argument_stays(
-    rng: np.random.Generator, name: str, dtype: str
-) -> None:
+def test_layout_does_not_matter_and_the_argument_stays(rng: np.random.Generator, name: str, dtype: str) -> None:
     img = rng.integers(0, 3, (6, 6, 4)).astype(dtype)
     want = FUNCTIONS[name](img)
     for laid in layouts(img):

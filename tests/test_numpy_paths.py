@@ -63,9 +63,7 @@ def mirrored(img: np.ndarray, factor: tuple[int, ...]) -> np.ndarray:
     return np.pad(img, [(0, n % 2 if f == 2 else 0) for n, f in zip(img.shape, factor, strict=True)], "edge")
 
 
-def halving_pyramid(
-    img: np.ndarray, factor: tuple[int, ...], num_mips: int, sparse: bool
-) -> list[np.ndarray]:
+def halving_pyramid(img: np.ndarray, factor: tuple[int, ...], num_mips: int, sparse: bool) -> list[np.ndarray]:
     """Mirror odd edges, add, repeat; divide sums by counts at every mip."""
     wide = np.result_type(img.dtype, np.float64)
     sums, counts = img.astype(wide), (img != 0) if sparse else np.ones(img.shape)
