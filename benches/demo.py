@@ -166,7 +166,10 @@ def kind_of(voxels: Array) -> tuple[str, str]:
 
 def read(path: Path, method: str) -> list[Layer]:
     """Read the volume, or the image and the labels, of an .npy or .npz file."""
-    loaded = np.load(path)
+    try:
+        loaded = np.load(path)
+    except (OSError, ValueError) as error:
+        sys.exit(f"VOLUME: {path} cannot be read as .npy or .npz: {error}")
     arrays: dict[str, Array] = dict(loaded.items()) if hasattr(loaded, "files") else {path.stem: loaded}
     layers: list[Layer] = []
     for name, voxels in arrays.items():
