@@ -4,14 +4,17 @@
 //! case by turns; a line gives the medians, the rate in GB/s of input, and the ratio to the read. Results are
 //! checked against brute force by the tests, not here.
 
-use std::hint::black_box;
-use std::time::Instant;
+#![allow(missing_docs)]
+
 use _native::averaging::{self, Average};
 use _native::extrema::{self, Extremum};
 use _native::grid::{Array, Grid};
 use _native::mode;
 use _native::simd::views::{Extent, Source, Tiles, Voxel};
 use _native::simd::{Backend, Label};
+use _native::stream;
+use std::hint::black_box;
+use std::time::Instant;
 
 const ROUNDS: usize = 11;
 
@@ -58,13 +61,6 @@ fn mips<T: Voxel>(input: &Volume<T>, factor: &[usize], count: usize) -> Vec<Volu
     shapes.map(|shape: Vec<usize>| Volume { voxels: vec![T::default(); shape.iter().product()], shape }).collect()
 }
 
-/// A plain sequential read.
-fn read<T: Voxel>(voxels: &[T]) -> u64 {
-    // SAFETY: any bytes are words.
-    let words = unsafe { voxels.align_to::<u64>().1 };
-    words.chunks_exact(32).map(|run| run.iter().fold(0, |all, word| all | word)).fold(0, |all, word| all ^ word)
-}
-
 fn time<R>(work: impl FnOnce() -> R) -> f64 {
     let start = Instant::now();
     black_box(work());
@@ -96,7 +92,7 @@ fn case<T: Voxel>(
         let mut slices: Vec<Vec<T>> = out.into_iter().map(|mip| mip.voxels).collect();
         let (mut reads, mut runs) = (Vec::new(), Vec::new());
         for round in 0..=ROUNDS {
-            let read = time(|| read(&input.voxels));
+            let read = time(|| stream::read(backend, &input.voxels, 1));
             let ran = time(|| {
                 let (targets, counts) = grid.cut_targets(&arrays);
                 let source = Source::of_slice(&input.voxels, grid.source_axes());

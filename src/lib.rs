@@ -7,6 +7,7 @@
 //! - [`grid`]: shapes; the sweep that makes all mips from one read
 //! - [`fold`]: cells added up, level after level
 //! - [`averaging`], [`extrema`], [`mode`]: what a cell becomes
+//! - [`stream`]: the limit they are measured against
 //! - `python`: the binding (feature `python`)
 
 pub mod averaging;
@@ -18,6 +19,7 @@ pub mod pool;
 #[cfg(feature = "python")]
 mod python;
 pub mod simd;
+pub mod stream;
 #[cfg(test)]
 mod tests;
 

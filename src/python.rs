@@ -347,6 +347,23 @@ fn explain_modes<T: Label>(call: &Call<'_>, mips: usize, sparse: bool) -> PyResu
     Ok((format!("{what} {rule}, {steps} step{}", if steps == 1 { "" } else { "s" }), call.threads(&plan.grid)))
 }
 
+/// Reads a contiguous array once, in address order: the limit that benches compare with.
+#[pyfunction]
+#[pyo3(signature = (img, parallel))]
+fn stream<'py>(py: Python<'py>, img: Bound<'py, PyUntypedArray>, parallel: usize) -> PyResult<u64> {
+    if !img.is_contiguous() {
+        return Err(PyValueError::new_err("img: accepted are contiguous arrays"));
+    }
+    let bytes = img.len() * img.dtype().itemsize();
+    if bytes == 0 {
+        return Ok(0);
+    }
+    // SAFETY: a contiguous array is so many bytes from its first voxel on; the caller holds a reference.
+    let voxels = unsafe { std::slice::from_raw_parts(array_of(&img).origin.cast_const(), bytes) };
+    let backend = backend_named(None)?;
+    Ok(py.detach(|| crate::stream::read(backend, voxels, parallel.max(1))))
+}
+
 /// The backends of this processor, the best last.
 #[pyfunction]
 fn backends() -> Vec<&'static str> {
@@ -367,6 +384,7 @@ pub fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(extrema, module)?)?;
     module.add_function(wrap_pyfunction!(segmentation, module)?)?;
     module.add_function(wrap_pyfunction!(explain, module)?)?;
+    module.add_function(wrap_pyfunction!(stream, module)?)?;
     module.add_function(wrap_pyfunction!(backends, module)?)?;
     module.add_function(wrap_pyfunction!(backend, module)?)
 }

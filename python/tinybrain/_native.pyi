@@ -12,6 +12,7 @@ __all__ = [
     "explain",
     "extrema",
     "segmentation",
+    "stream",
 ]
 
 def averaging(
@@ -46,5 +47,6 @@ def explain(
     sparse: bool,
     parallel: int,
 ) -> tuple[str, str, int]: ...
+def stream(img: npt.NDArray[Any], parallel: int) -> int: ...
 def backends() -> list[str]: ...
 def backend() -> str: ...

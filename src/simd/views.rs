@@ -185,6 +185,12 @@ fn fits<T>(axes: &[Extent], len: usize) -> bool {
     reach.is_some_and(|reach| reach <= len)
 }
 
+/// The aligned 64-bit words of a slice.
+pub fn words<T: Voxel>(voxels: &[T]) -> &[u64] {
+    // SAFETY: voxels are plain numbers without padding, and any eight bytes are a word.
+    unsafe { voxels.align_to::<u64>().1 }
+}
+
 /// The input of a call: never written to.
 pub struct Source<'a, T> {
     origin: *const u8,
