@@ -45,8 +45,9 @@ help:
 	@echo "              (VOLUME=file.npy|npz  METHOD=average|mode  FACTOR=2,2,1  OUT=demo.png)"
 	@echo "make test     Rust tests, then pytest on every backend and on the wheel (TESTS=\"arguments of pytest\")"
 	@echo "make lint     rustfmt, clippy, ruff, mypy, stubtest"
-	@echo "make bench    results and speed beside tinybrain 1.7.0 (ARGS=--quick for a short run)"
-	@echo "make compare  the same"
+	@echo "make bench    speed beside a plain read of the memory, 1.7.0 and other libraries: benches/record"
+	@echo "              (ARGS=--quick for a look, ARGS=\"--only mode uint64\" for some rows)"
+	@echo "make compare  results beside tinybrain 1.7.0, call by call, with every difference explained"
 	@echo "make wheel    an abi3 wheel in dist/"
 	@echo "make build    the release build, installed in .venv"
 	@echo "make clean    remove .venv, dist and everything cargo built"
@@ -106,7 +107,15 @@ lint: $(MADE)/native $(MADE)/lint
 	$(BIN)/mypy --strict python/tinybrain
 	$(BIN)/python -m mypy.stubtest tinybrain._native
 
-bench compare: $(MADE)/native
+# The kernels without Python on every backend, then whole calls beside the memory and the peers.
+bench: $(MADE)/native $(MADE)/demo
+	@mkdir -p benches/record
+	cargo bench --no-default-features --bench kernels > target/kernels.txt
+	@{ $(BIN)/python benches/record.py; cat target/kernels.txt; } > benches/record/kernels.txt
+	@cat benches/record/kernels.txt
+	$(BIN)/python benches/peers.py $(ARGS)
+
+compare: $(MADE)/native
 	$(BIN)/python benches/compare_1_7.py $(ARGS)
 
 clean:

@@ -6,6 +6,8 @@ tissue of demo.py otherwise, repeated until they are large enough; ``tissue`` is
 
 from __future__ import annotations
 
+import functools
+import os
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +26,7 @@ REAL = {"image": "em", "half empty image": "em", "labels": "seg"}
 class Volume:
     """What is in a volume, and how it lies in memory."""
 
-    source: str  # image, half empty image, labels, tissue image, tissue labels, random, random labels, full
+    source: str  # image, half empty image, labels, tissue image, tissue labels, random labels
     dtype: str
     shape: Shape  # as the call sees it
     layout: str = "F"  # F, C, or "1 of n": a channel of n interleaved ones, in C order
@@ -41,11 +43,11 @@ class Volume:
         return f"{self.source}, {self.dtype}, {' x '.join(map(str, self.shape))}, {order}"
 
 
-def tissue_file(which: str) -> Path:
-    """File of a generated base volume, made by whoever asks first."""
+def tissue_file() -> Path:
+    """File of the generated base volumes, made by whoever asks first."""
     from demo import tissue
 
-    path = Path(tempfile.gettempdir()) / "tinybrain-bench-tissue.npz"
+    path = Path(os.environ.get("TINYBRAIN_BENCH_DIR") or tempfile.gettempdir()) / "tinybrain-bench-tissue.npz"
     if not path.exists():
         image, labels = tissue((512, 512, 32))
         part = path.with_suffix(".part.npz")
@@ -54,13 +56,14 @@ def tissue_file(which: str) -> Path:
     return path
 
 
+@functools.cache
 def base(source: str) -> Array:
     """Load a base volume, (x, y, z)."""
     name = REAL.get(source, "")
     if name and (DATA / f"{name}.npz").exists():
         loaded = np.load(DATA / f"{name}.npz")
-        return np.asarray(loaded[loaded.files[0]])[:, :, :64]
-    return np.asarray(np.load(tissue_file(source))["labels" if "labels" in source else "image"])
+        return np.array(loaded[loaded.files[0]][:, :, :64], order="K")
+    return np.asarray(np.load(tissue_file())["labels" if "labels" in source else "image"])
 
 
 def origin(source: str) -> str:
@@ -71,39 +74,33 @@ def origin(source: str) -> str:
 
 
 def repeated(small: Array, shape: Shape, dtype: np.dtype[Any]) -> Array:
-    """Fill a volume with copies of a small one."""
-    made: Array = np.empty(shape, dtype, order="F")
+    """Fill a volume with copies of a small one; the first slice of it, if the volume is flat."""
+    whole: Array = np.empty(shape, dtype, order="F")
+    made: Array = whole.reshape((*shape, 1, 1)[:3], order="F")
     sx, sy, sz = small.shape
     small = small.astype(dtype)  # labels of narrow types wrap: other labels, the same borders but for a few
-    for z in range(0, shape[2], sz):
-        for y in range(0, shape[1], sy):
-            for x in range(0, shape[0], sx):
+    for z in range(0, made.shape[2], sz):
+        for y in range(0, made.shape[1], sy):
+            for x in range(0, made.shape[0], sx):
                 part = made[x : x + sx, y : y + sy, z : z + sz]
                 part[...] = small[: part.shape[0], : part.shape[1], : part.shape[2]]
-    return made
+    return whole
 
 
 def filled(source: str, dtype: np.dtype[Any], shape: Shape) -> Array:
     """Make the voxels in Fortran order, (x, y, z)."""
-    if source == "full":
-        return np.full(shape, 3, dtype, order="F")
-    if source.startswith("random"):
-        # 0 .. 255 in every type: as labels, few enough to meet in a cell now and then; images use all bits.
-        made = np.random.default_rng(0).integers(0, 256, shape[::-1], np.uint8).T
-        if source == "random labels" or dtype.itemsize == 1:
-            return made.astype(dtype, order="F")
-        spread = 257 if dtype.itemsize == 2 else 0x01010101 if dtype.itemsize == 4 else 0x0101010101010101
-        return made.astype(np.uint64 if dtype.kind != "f" else dtype, order="F").__imul__(spread).astype(dtype)
+    if source == "random labels":  # 0 .. 255 in every type: few enough to meet in a cell now and then
+        return np.random.default_rng(0).integers(0, 256, shape[::-1], np.uint8).astype(dtype).T
     small = base(source)
     if "labels" not in source:
         if source.startswith("half empty"):
             small = np.where(small > np.median(small), small, 0).astype(np.uint8)
+        if dtype.kind == "i":
+            small = small // 2
         if dtype.kind == "f":
             small = small.astype(dtype) / dtype.type(7)
-        elif dtype.itemsize > 1:
-            small = small.astype(np.uint64) * np.uint64(257 if dtype.itemsize == 2 else 0x010101)
-        elif dtype.kind == "i":
-            small = small // 2
+        else:  # the whole range of the type
+            small = small.astype(np.uint64) * np.uint64(int.from_bytes(b"\1" * dtype.itemsize, "little"))
     return repeated(small, shape, dtype)
 
 

@@ -127,12 +127,10 @@ impl<T: Voxel + Mean<A>, A: Quotient> Render<T, A> for Means<'_> {
 
 /// What can be divided: the arithmetic of the sums.
 pub trait Quotient: Sum {
-    /// `self / by`, toward zero for integers.
-    fn over(self, by: Self) -> Self;
-    /// `self / 2^shift`, as `over`.
+    /// `self / 2^shift`, toward zero for integers.
     fn halved(self, shift: u32) -> Self;
-    /// `self / count`, and plain zero for a count of zero, whose sum is zero.
-    fn over_count(self, count: Self) -> Self;
+    /// `self / count`, toward zero for integers, and plain zero for a count of zero, whose sum is zero.
+    fn over(self, count: Self) -> Self;
     /// The weight as a sum.
     fn from_weight(weight: u128) -> Self;
 }
@@ -151,7 +149,7 @@ pub trait Mean<A: Quotient>: Summand<A> {
     #[inline(always)]
     fn divide<I: Isa>(_isa: I, sums: &[A], counts: &[A], out: &mut [Self]) {
         for ((voxel, &sum), &count) in out.iter_mut().zip(sums).zip(counts) {
-            *voxel = Self::lower(sum.over_count(count));
+            *voxel = Self::lower(sum.over(count));
         }
     }
 }
@@ -190,9 +188,10 @@ fn divide<T: Mean<A>, A: Quotient, I: Isa>(isa: I, row: &[A], by: u128, out: &mu
     if by.is_power_of_two() {
         T::shift(isa, row, by.trailing_zeros(), out);
     } else {
-        let by = A::from_weight(by);
-        for (voxel, &sum) in out.iter_mut().zip(row) {
-            *voxel = T::lower(sum.over(by));
+        // Not a power of two: as by counts, for which there are vectors.
+        let counts = [A::from_weight(by); 256];
+        for (out, row) in out.chunks_mut(counts.len()).zip(row.chunks(counts.len())) {
+            T::divide(isa, row, &counts[..row.len()], out);
         }
     }
 }
@@ -245,18 +244,20 @@ pub trait Average: Voxel {
 }
 
 macro_rules! average {
-    ($($t:ty, $bits:literal: $($sum:ty, $width:literal $(, $shift:ident, $divide:ident)?);+)*) => {$(
+    ($($t:ty, $bits:literal: $($sum:ty, $width:literal $(, $divide:ident $(, $shift:ident)?)?);+)*) => {$(
         $(
             impl Mean<$sum> for $t {
                 $(
                     #[inline(always)]
-                    fn shift<I: Isa>(isa: I, sums: &[$sum], shift: u32, out: &mut [Self]) {
-                        isa.$shift(sums, shift, out);
-                    }
-                    #[inline(always)]
                     fn divide<I: Isa>(isa: I, sums: &[$sum], counts: &[$sum], out: &mut [Self]) {
                         isa.$divide(sums, counts, out);
                     }
+                    $(
+                        #[inline(always)]
+                        fn shift<I: Isa>(isa: I, sums: &[$sum], shift: u32, out: &mut [Self]) {
+                            isa.$shift(sums, shift, out);
+                        }
+                    )?
                 )?
             }
         )+
@@ -282,8 +283,8 @@ macro_rules! average {
     )*};
 }
 average! {
-    u8, 8: u16, 16, shift_u16, divide_u16; u32, 32; u64, 64
-    u16, 16: u32, 32; u64, 64
+    u8, 8: u16, 16, divide_u16, shift_u16; u32, 32; u64, 64
+    u16, 16: u32, 32, divide_u32; u64, 64
     u32, 32: u64, 64; u128, 128
     u64, 64: u128, 128
     i8, 8: i16, 16; i32, 32; i64, 64
@@ -296,7 +297,7 @@ average! {
 }
 
 macro_rules! summands {
-    ($($t:ty => $($sum:ty $(, $pair_sums:ident, $pair_counts:ident)?);+)*) => {$($(
+    ($($t:ty => $($sum:ty $(, $pair_sums:ident $(, $pair_counts:ident)?)?);+)*) => {$($(
         impl Summand<$sum> for $t {
             #[inline(always)]
             fn lift(self) -> $sum {
@@ -314,29 +315,31 @@ macro_rules! summands {
             $(
                 #[inline(always)]
                 fn pair_sums<I: Isa, const ADD: bool>(isa: I, row: &[Self], sums: &mut [$sum]) {
-                    isa.$pair_sums::<ADD>(row, sums);
+                    isa.$pair_sums::<$t, ADD>(row, sums);
                 }
-                #[inline(always)]
-                fn pair_counts<I: Isa, const ADD: bool>(isa: I, row: &[Self], counts: &mut [$sum]) {
-                    isa.$pair_counts::<ADD>(row, counts);
-                }
+                $(
+                    #[inline(always)]
+                    fn pair_counts<I: Isa, const ADD: bool>(isa: I, row: &[Self], counts: &mut [$sum]) {
+                        isa.$pair_counts::<$t, ADD>(row, counts);
+                    }
+                )?
             )?
         }
     )+)*};
 }
 summands! {
-    u8 => u16, pair_sums_u8, pair_counts_u8; u32; u64
-    u16 => u16; u32, pair_sums_u16, pair_counts_u16; u64
-    u32 => u32; u64; u128
-    u64 => u64; u128
+    u8 => u16, pair_sums, pair_counts; u32; u64
+    u16 => u16, adjacent_sums; u32, pair_sums, pair_counts; u64
+    u32 => u32, adjacent_sums; u64, pair_sums, pair_counts; u128
+    u64 => u64, adjacent_sums; u128
     u128 => u128
-    i8 => i16; i32; i64
-    i16 => i16; i32; i64
-    i32 => i32; i64; i128
-    i64 => i64; i128
+    i8 => i16, pair_sums, pair_counts; i32; i64
+    i16 => i16, adjacent_sums; i32, pair_sums, pair_counts; i64
+    i32 => i32, adjacent_sums; i64, pair_sums, pair_counts; i128
+    i64 => i64, adjacent_sums; i128
     i128 => i128
-    f32 => f64, pair_sums_f32, pair_counts_f32
-    f64 => f64
+    f32 => f64, pair_sums, pair_counts
+    f64 => f64, adjacent_sums
 }
 
 macro_rules! integer_sums {
@@ -350,8 +353,8 @@ macro_rules! integer_sums {
 
         impl Quotient for $t {
             #[inline(always)]
-            fn over(self, $by: Self) -> Self {
-                let $sum = self;
+            fn over(self, count: Self) -> Self {
+                let ($sum, $by) = (self, count.max(1));
                 $over
             }
             #[inline(always)]
@@ -359,10 +362,6 @@ macro_rules! integer_sums {
                 // Shifts go down, not toward zero: lift negative sums first.
                 let sign = if <$t>::MIN < 0 as $t { self >> (<$t>::BITS - 1) } else { 0 };
                 (self + (sign & ((1 << shift) - 1))) >> shift
-            }
-            #[inline(always)]
-            fn over_count(self, count: Self) -> Self {
-                self.over(count.max(1))
             }
             #[inline(always)]
             fn from_weight(weight: u128) -> Self {
@@ -393,16 +392,12 @@ impl Sum for f64 {
 
 impl Quotient for f64 {
     #[inline(always)]
-    fn over(self, by: Self) -> Self {
-        self / by
-    }
-    #[inline(always)]
     fn halved(self, shift: u32) -> Self {
         // A power of two: exact but for subnormal quotients, which are rounded once, as by a division.
         self * f64::from_bits((1023 - u64::from(shift)) << 52)
     }
     #[inline(always)]
-    fn over_count(self, count: Self) -> Self {
+    fn over(self, count: Self) -> Self {
         // + 0.0 turns the -0.0 of a cell of background into 0.0.
         (self + 0.0) / count.max(1.0)
     }

@@ -82,6 +82,7 @@ impl<T: Summand<A>, A: Sum> Fold<'_, T, A> {
             // A lone trailing row is mirrored: added once more.
             let again = self.mirrored && end - first < fy;
             for y in (first..end).chain(again.then_some(first)) {
+                self.from.announce(y);
                 let row = self.from.row(y);
                 fold_row(along, row, fx, self.mirrored, add, sums, false);
                 if counting {
@@ -161,10 +162,29 @@ impl Along for Cells {
     #[inline(always)]
     fn fold<T: Summand<A>, A: Sum, const ADD: bool>(self, row: &[T], fx: usize, sums: &mut [A], count: bool) {
         let lift = |voxel: T| if count { voxel.occupied() } else { voxel.lift() };
-        for (sum, cell) in sums.iter_mut().zip(row.chunks_exact(fx)) {
-            let folded = cell[1..].iter().fold(lift(cell[0]), |folded, &voxel| folded.plus(lift(voxel)));
-            *sum = if ADD { sum.plus(folded) } else { folded };
+        match fx {
+            3 => cells::<T, A, 3, ADD>(row, sums, lift),
+            4 => cells::<T, A, 4, ADD>(row, sums, lift),
+            5 => cells::<T, A, 5, ADD>(row, sums, lift),
+            _ => {
+                for (sum, cell) in sums.iter_mut().zip(row.chunks_exact(fx)) {
+                    let folded = cell[1..].iter().fold(lift(cell[0]), |folded, &voxel| folded.plus(lift(voxel)));
+                    *sum = if ADD { sum.plus(folded) } else { folded };
+                }
+            }
         }
+    }
+}
+
+/// Cells whose length the compiler knows.
+#[inline(always)]
+fn cells<T: Copy, A: Sum, const FX: usize, const ADD: bool>(row: &[T], sums: &mut [A], lift: impl Fn(T) -> A) {
+    for (sum, cell) in sums.iter_mut().zip(row.as_chunks::<FX>().0) {
+        let mut folded = lift(cell[0]);
+        for &voxel in &cell[1..] {
+            folded = folded.plus(lift(voxel));
+        }
+        *sum = if ADD { sum.plus(folded) } else { folded };
     }
 }
 

@@ -26,6 +26,8 @@ const ROWS: usize = 32;
 const PANEL: usize = 16 << 10;
 /// An innermost axis shorter than this (interleaved channels) does not make rows: the next axis is gathered into some.
 const SHORT: usize = 8;
+/// Bytes of an output that no cache will hold until it is used: it is written past them.
+const STREAM: usize = 4 << 20;
 /// Bytes of input that pay for waking one thread.
 const GRAIN: usize = 1 << 20;
 
@@ -112,6 +114,8 @@ pub struct Grid {
     axes: Vec<Axis>,
     /// The level that each output takes.
     outputs: Vec<usize>,
+    /// Size of a voxel in bytes.
+    voxel: usize,
     /// For each level but 0: the axes whose cells are children.
     children: Vec<Vec<usize>>,
     edge: Edge,
@@ -168,15 +172,15 @@ impl Grid {
                 tile: 1,
             });
         }
-        let mut grid = Grid { axes, outputs, children: Vec::new(), edge };
-        grid.cut(voxel, state);
+        let mut grid = Grid { axes, outputs, voxel, children: Vec::new(), edge };
+        grid.cut(state);
         grid
     }
 
     /// Chooses panels and tiles.
-    fn cut(&mut self, voxel: usize, state: usize) {
+    fn cut(&mut self, state: usize) {
         let levels = self.levels();
-        let direct = self.axes[0].source == voxel as isize;
+        let direct = self.axes[0].source == self.voxel as isize;
         for (a, axis) in self.axes.iter_mut().enumerate() {
             let room = if a == 0 { REACH } else { ROWS };
             axis.inside = match a {
@@ -241,14 +245,16 @@ impl Grid {
     /// The outputs, cut into tiles, and how many tiles lie along each axis.
     pub fn cut_targets(&self, targets: &[Array]) -> (Vec<Target>, Vec<usize>) {
         let last = self.levels();
-        let targets = targets.iter().zip(&self.outputs).enumerate().map(|(i, (target, &level))| Target {
-            origin: target.origin,
-            axes: self.axes.iter().map(|a| Extent { len: a.extents[level], stride: a.targets[i] }).collect(),
-            tile: self
-                .axes
-                .iter()
-                .map(|a| a.factors[level..].iter().fold(a.tile, |t, &f| t.saturating_mul(f)))
-                .collect(),
+        let targets = targets.iter().zip(&self.outputs).enumerate().map(|(i, (target, &level))| {
+            let tile = |a: &Axis| a.factors[level..].iter().fold(a.tile, |tile, &f| tile.saturating_mul(f));
+            let axes: Vec<Extent> =
+                self.axes.iter().map(|a| Extent { len: a.extents[level], stride: a.targets[i] }).collect();
+            Target {
+                origin: target.origin,
+                tile: self.axes.iter().map(tile).collect(),
+                streams: axes.iter().map(|axis| axis.len).product::<usize>().saturating_mul(self.voxel) >= STREAM,
+                axes,
+            }
         });
         (targets.collect(), self.axes.iter().map(|a| a.extents[last].div_ceil(a.tile)).collect())
     }

@@ -217,7 +217,10 @@ impl<T: Label> Kernel for Decide<'_, '_, T> {
         for j in 0..self.out.rows() {
             rows.clear();
             // A lone trailing row is mirrored.
-            rows.extend(panels.iter().map(|(panel, y)| panel.row((j * fy + y).min(panel.rows() - 1))));
+            rows.extend(panels.iter().map(|(panel, y)| {
+                panel.announce(j * fy + y);
+                panel.row((j * fy + y).min(panel.rows() - 1))
+            }));
             let cells = Cells { rows: &rows, column_bit: step.column_bit, rule: step.rule, sparse: *sparse };
             isa.modes(cells, self.out.row_mut(j));
         }

@@ -8,7 +8,7 @@
 //! Limits: cells of two, four and eight labels; larger ones, and the columns behind the last full vector, go to the
 //! scalar definition.
 
-use super::{Cells, Isa, Kernel, Label, Rule, scalar};
+use super::{Adjacent, Cells, Isa, Kernel, Label, Rule, Widen, scalar};
 use std::arch::x86_64::*;
 
 /// Proof that this processor has AVX2: only [`Avx2::detect`] makes one.
@@ -33,50 +33,24 @@ impl Avx2 {
 
 impl Isa for Avx2 {
     #[inline(always)]
-    fn pair_sums_u8<const ADD: bool>(self, row: &[u8], sums: &mut [u16]) {
+    fn pair_sums<T: Widen, const ADD: bool>(self, row: &[T], sums: &mut [T::Wide]) {
         // SAFETY: `self` is the proof that AVX2 is there.
-        let done = unsafe { walk_pairs::<_, _, ADD>(row, sums, |v| u8_pairs(v), |a, b| _mm256_add_epi16(a, b)) };
+        let done = unsafe { walk_pairs::<T, ADD, false>(row, sums) };
         scalar::pair_sums::<_, _, ADD>(&row[2 * done..], &mut sums[done..]);
     }
 
     #[inline(always)]
-    fn pair_counts_u8<const ADD: bool>(self, row: &[u8], counts: &mut [u16]) {
+    fn pair_counts<T: Widen, const ADD: bool>(self, row: &[T], counts: &mut [T::Wide]) {
         // SAFETY: `self` is the proof that AVX2 is there.
-        let done = unsafe {
-            walk_pairs::<_, _, ADD>(row, counts, |v| u8_pairs(u8_occupied(v)), |a, b| _mm256_add_epi16(a, b))
-        };
+        let done = unsafe { walk_pairs::<T, ADD, true>(row, counts) };
         scalar::pair_counts::<_, _, ADD>(&row[2 * done..], &mut counts[done..]);
     }
 
     #[inline(always)]
-    fn pair_sums_u16<const ADD: bool>(self, row: &[u16], sums: &mut [u32]) {
+    fn adjacent_sums<A: Adjacent, const ADD: bool>(self, row: &[A], sums: &mut [A]) {
         // SAFETY: `self` is the proof that AVX2 is there.
-        let done = unsafe { walk_pairs::<_, _, ADD>(row, sums, |v| u16_pairs(v), |a, b| _mm256_add_epi32(a, b)) };
+        let done = unsafe { walk_adjacent::<A, ADD>(row, sums) };
         scalar::pair_sums::<_, _, ADD>(&row[2 * done..], &mut sums[done..]);
-    }
-
-    #[inline(always)]
-    fn pair_counts_u16<const ADD: bool>(self, row: &[u16], counts: &mut [u32]) {
-        // SAFETY: `self` is the proof that AVX2 is there.
-        let done = unsafe {
-            walk_pairs::<_, _, ADD>(row, counts, |v| u16_pairs(u16_occupied(v)), |a, b| _mm256_add_epi32(a, b))
-        };
-        scalar::pair_counts::<_, _, ADD>(&row[2 * done..], &mut counts[done..]);
-    }
-
-    #[inline(always)]
-    fn pair_sums_f32<const ADD: bool>(self, row: &[f32], sums: &mut [f64]) {
-        // SAFETY: `self` is the proof that AVX2 is there.
-        let done = unsafe { walk_pairs::<_, _, ADD>(row, sums, |v| f32_pairs(v), |a, b| f64_plus(a, b)) };
-        scalar::pair_sums::<_, _, ADD>(&row[2 * done..], &mut sums[done..]);
-    }
-
-    #[inline(always)]
-    fn pair_counts_f32<const ADD: bool>(self, row: &[f32], counts: &mut [f64]) {
-        // SAFETY: `self` is the proof that AVX2 is there.
-        let done =
-            unsafe { walk_pairs::<_, _, ADD>(row, counts, |v| f32_pairs(f32_occupied(v)), |a, b| f64_plus(a, b)) };
-        scalar::pair_counts::<_, _, ADD>(&row[2 * done..], &mut counts[done..]);
     }
 
     #[inline(always)]
@@ -94,34 +68,40 @@ impl Isa for Avx2 {
     }
 
     #[inline(always)]
+    fn divide_u32(self, sums: &[u32], counts: &[u32], out: &mut [u16]) {
+        // SAFETY: `self` is the proof that AVX2 is there.
+        let done = unsafe { walk_divide_u32(sums, counts, out) };
+        scalar::divide(&sums[done..], &counts[done..], &mut out[done..]);
+    }
+
+    #[inline(always)]
     fn modes<T: Label>(self, cells: Cells<'_, T>, out: &mut [T]) {
         // SAFETY: `self` is the proof that AVX2 is there.
         unsafe { modes(cells, out) }
     }
 }
 
-/// The walk along a row of pairs: 32 bytes of voxels to 32 bytes of sums twice as wide. Says how many sums are done;
-/// what is left is less than a vector.
+/// The walk along a row of pairs: 32 bytes of voxels to 32 bytes of sums (or counts) twice as wide. Says how many sums are
+/// done; what is left is less than a vector.
 ///
 /// # Safety
-/// Needs AVX2, for itself and for what it is given.
+/// Needs AVX2.
 #[inline(always)]
-unsafe fn walk_pairs<T, A, const ADD: bool>(
-    row: &[T],
-    sums: &mut [A],
-    pairs: impl Fn(__m256i) -> __m256i,
-    plus: impl Fn(__m256i, __m256i) -> __m256i,
-) -> usize {
-    const { assert!(size_of::<A>() == 2 * size_of::<T>()) };
-    let lanes = 32 / size_of::<A>();
+unsafe fn walk_pairs<T: Widen, const ADD: bool, const COUNT: bool>(row: &[T], sums: &mut [T::Wide]) -> usize {
+    const { assert!(size_of::<T::Wide>() == 2 * size_of::<T>()) };
+    let lanes = 32 / size_of::<T::Wide>();
     let full = sums.len().min(row.len() / 2) / lanes * lanes;
     for i in (0..full).step_by(lanes) {
-        // SAFETY: 2 i + 2 lanes <= row.len() and i + lanes <= sums.len(), by `full`.
+        // SAFETY: AVX2 is on; 2 i + 2 lanes <= row.len() and i + lanes <= sums.len(), by `full`.
         unsafe {
-            let mut sum = pairs(_mm256_loadu_si256(row.as_ptr().add(2 * i).cast()));
+            let mut voxels = _mm256_loadu_si256(row.as_ptr().add(2 * i).cast());
+            if COUNT {
+                voxels = T::Lanes::occupied(voxels);
+            }
+            let mut sum = T::Lanes::pairs(voxels);
             let at = sums.as_mut_ptr().add(i).cast();
             if ADD {
-                sum = plus(_mm256_loadu_si256(at), sum);
+                sum = <T::Wide as Adjacent>::Lanes::plus(_mm256_loadu_si256(at), sum);
             }
             _mm256_storeu_si256(at, sum);
         }
@@ -129,18 +109,114 @@ unsafe fn walk_pairs<T, A, const ADD: bool>(
     full
 }
 
-#[inline]
-#[target_feature(enable = "avx2")]
-fn u8_pairs(v: __m256i) -> __m256i {
+/// The walk along a row of sums: 64 bytes to 32.
+///
+/// # Safety
+/// Needs AVX2.
+#[inline(always)]
+unsafe fn walk_adjacent<A: Adjacent, const ADD: bool>(row: &[A], sums: &mut [A]) -> usize {
+    let lanes = 32 / size_of::<A>();
+    let full = sums.len().min(row.len() / 2) / lanes * lanes;
+    for i in (0..full).step_by(lanes) {
+        // SAFETY: AVX2 is on; 2 i + 2 lanes <= row.len() and i + lanes <= sums.len(), by `full`.
+        unsafe {
+            let from: *const __m256i = row.as_ptr().add(2 * i).cast();
+            let mut sum = mend(A::Lanes::adjacent(_mm256_loadu_si256(from), _mm256_loadu_si256(from.add(1))));
+            let at = sums.as_mut_ptr().add(i).cast();
+            if ADD {
+                sum = A::Lanes::plus(_mm256_loadu_si256(at), sum);
+            }
+            _mm256_storeu_si256(at, sum);
+        }
+    }
+    full
+}
+
+/// A vector of sums.
+///
+/// # Safety
+/// All methods need AVX2.
+pub trait Sums {
+    unsafe fn plus(a: __m256i, b: __m256i) -> __m256i;
+    /// Sums of neighbours, in the order that [`mend`] puts right.
+    unsafe fn adjacent(a: __m256i, b: __m256i) -> __m256i;
+}
+
+/// A vector of voxels to be summed in pairs.
+///
+/// # Safety
+/// All methods need AVX2.
+pub trait Pairs {
+    /// Sums of neighbours, twice as wide.
+    unsafe fn pairs(v: __m256i) -> __m256i;
+    /// 1 where a voxel is not background.
+    unsafe fn occupied(v: __m256i) -> __m256i;
+}
+
+macro_rules! sums {
+    ($($name:ident, |$a:ident, $b:ident| $plus:expr, $adjacent:expr;)*) => {$(
+        pub struct $name;
+
+        impl Sums for $name {
+            #[inline(always)]
+            unsafe fn plus($a: __m256i, $b: __m256i) -> __m256i {
+                // SAFETY: the caller has AVX2.
+                unsafe { $plus }
+            }
+            #[inline(always)]
+            unsafe fn adjacent($a: __m256i, $b: __m256i) -> __m256i {
+                // SAFETY: the caller has AVX2.
+                unsafe { $adjacent }
+            }
+        }
+    )*};
+}
+sums! {
+    WordSums, |a, b| _mm256_add_epi16(a, b), _mm256_hadd_epi16(a, b);
+    DoubleSums, |a, b| _mm256_add_epi32(a, b), _mm256_hadd_epi32(a, b);
+    QuadSums, |a, b| _mm256_add_epi64(a, b), _mm256_add_epi64(_mm256_unpacklo_epi64(a, b), _mm256_unpackhi_epi64(a, b));
+    FloatSums, |a, b| _mm256_castpd_si256(_mm256_add_pd(_mm256_castsi256_pd(a), _mm256_castsi256_pd(b))),
+        _mm256_castpd_si256(_mm256_hadd_pd(_mm256_castsi256_pd(a), _mm256_castsi256_pd(b)));
+}
+
+macro_rules! pairs {
+    ($($name:ident, |$v:ident| $pairs:expr, $occupied:expr;)*) => {$(
+        pub struct $name;
+
+        impl Pairs for $name {
+            #[inline(always)]
+            unsafe fn pairs($v: __m256i) -> __m256i {
+                // SAFETY: the caller has AVX2.
+                unsafe { $pairs }
+            }
+            #[inline(always)]
+            unsafe fn occupied($v: __m256i) -> __m256i {
+                // SAFETY: the caller has AVX2.
+                unsafe { $occupied }
+            }
+        }
+    )*};
+}
+// Occupied: a comparison's -1 for equal, plus 1.
+pairs! {
     // 255 + 255 is far below the saturation at 32767.
-    _mm256_maddubs_epi16(v, _mm256_set1_epi8(1))
+    U8Pairs, |v| _mm256_maddubs_epi16(v, _mm256_set1_epi8(1)), occupied_bytes(v);
+    I8Pairs, |v| _mm256_maddubs_epi16(_mm256_set1_epi8(1), v), occupied_bytes(v);
+    // There is no unsigned multiply-add of words: part them by mask and shift.
+    U16Pairs, |v| _mm256_add_epi32(_mm256_and_si256(v, _mm256_set1_epi32(0xffff)), _mm256_srli_epi32::<16>(v)),
+        occupied_words(v);
+    I16Pairs, |v| _mm256_madd_epi16(v, _mm256_set1_epi16(1)), occupied_words(v);
+    U32Pairs, |v| u32_pairs(v), occupied_doubles(v);
+    // There is no arithmetic shift of quads: move the zero, and move it back twice.
+    I32Pairs, |v| _mm256_sub_epi64(u32_pairs(_mm256_xor_si256(v, _mm256_set1_epi32(i32::MIN))), _mm256_set1_epi64x(1 << 32)),
+        occupied_doubles(v);
+    F32Pairs, |v| f32_pairs(v), f32_occupied(v);
 }
 
 #[inline]
 #[target_feature(enable = "avx2")]
-fn u16_pairs(v: __m256i) -> __m256i {
-    // There is no unsigned multiply-add of words: part them by mask and shift.
-    _mm256_add_epi32(_mm256_and_si256(v, _mm256_set1_epi32(0xffff)), _mm256_srli_epi32::<16>(v))
+fn u32_pairs(v: __m256i) -> __m256i {
+    _mm256_add_epi64(_mm256_and_si256(v, _mm256_set1_epi64x(0xffff_ffff)), _mm256_srli_epi64::<32>(v))
 }
 
 #[inline]
@@ -155,21 +231,20 @@ fn f32_pairs(v: __m256i) -> __m256i {
 
 #[inline]
 #[target_feature(enable = "avx2")]
-fn f64_plus(a: __m256i, b: __m256i) -> __m256i {
-    _mm256_castpd_si256(_mm256_add_pd(_mm256_castsi256_pd(a), _mm256_castsi256_pd(b)))
-}
-
-/// 1 where a voxel is not background; as its fellows, a comparison's -1 for equal plus 1.
-#[inline]
-#[target_feature(enable = "avx2")]
-fn u8_occupied(v: __m256i) -> __m256i {
+fn occupied_bytes(v: __m256i) -> __m256i {
     _mm256_add_epi8(_mm256_cmpeq_epi8(v, _mm256_setzero_si256()), _mm256_set1_epi8(1))
 }
 
 #[inline]
 #[target_feature(enable = "avx2")]
-fn u16_occupied(v: __m256i) -> __m256i {
+fn occupied_words(v: __m256i) -> __m256i {
     _mm256_add_epi16(_mm256_cmpeq_epi16(v, _mm256_setzero_si256()), _mm256_set1_epi16(1))
+}
+
+#[inline]
+#[target_feature(enable = "avx2")]
+fn occupied_doubles(v: __m256i) -> __m256i {
+    _mm256_add_epi32(_mm256_cmpeq_epi32(v, _mm256_setzero_si256()), _mm256_set1_epi32(1))
 }
 
 #[inline]
@@ -218,6 +293,31 @@ fn walk_divide(sums: &[u16], counts: &[u16], out: &mut [u8]) -> usize {
             let words = _mm256_packus_epi32(low, high);
             let bytes = mend(_mm256_packus_epi16(words, words));
             _mm_storeu_si128(out.as_mut_ptr().add(i).cast(), _mm256_castsi256_si128(bytes));
+        }
+    }
+    full
+}
+
+/// As [`walk_divide`], sums of 32 bits to words; vectors with a sum beyond 24 bits are left to integers.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn walk_divide_u32(sums: &[u32], counts: &[u32], out: &mut [u16]) -> usize {
+    let full = sums.len().min(counts.len()).min(out.len()) / 16 * 16;
+    for i in (0..full).step_by(16) {
+        // SAFETY: i + 16 <= the length of each, by `full`.
+        unsafe {
+            let at: *const __m256i = sums.as_ptr().add(i).cast();
+            let (low, high) = (_mm256_loadu_si256(at), _mm256_loadu_si256(at.add(1)));
+            let beyond = _mm256_srli_epi32::<24>(_mm256_or_si256(low, high));
+            if _mm256_testz_si256(beyond, beyond) == 0 {
+                scalar::divide(&sums[i..i + 16], &counts[i..i + 16], &mut out[i..i + 16]);
+                continue;
+            }
+            let at: *const __m256i = counts.as_ptr().add(i).cast();
+            let one = _mm256_set1_epi32(1);
+            let low = quotients(low, _mm256_max_epu32(_mm256_loadu_si256(at), one));
+            let high = quotients(high, _mm256_max_epu32(_mm256_loadu_si256(at.add(1)), one));
+            _mm256_storeu_si256(out.as_mut_ptr().add(i).cast(), mend(_mm256_packus_epi32(low, high)));
         }
     }
     full

@@ -12,6 +12,7 @@ mod avx2;
 mod scalar;
 pub mod views;
 
+use std::ops::Add;
 use std::sync::OnceLock;
 
 /// A loop over voxels, written once and compiled for every instruction set.
@@ -65,42 +66,63 @@ macro_rules! labels {
 }
 labels!(u8: Bytes, u16: Words, u32: Doubles, u64: Quads);
 
+/// A sum whose neighbours along a row are added up.
+pub trait Adjacent: views::Voxel + Add<Output = Self> {
+    /// Vectors of these sums.
+    #[cfg(target_arch = "x86_64")]
+    type Lanes: avx2::Sums;
+}
+
+/// A voxel whose pairs are summed in a type twice as wide.
+pub trait Widen: views::Voxel + PartialEq {
+    /// Vectors of these voxels.
+    #[cfg(target_arch = "x86_64")]
+    type Lanes: avx2::Pairs;
+    /// What a pair is summed in.
+    type Wide: Adjacent + From<Self> + From<u8>;
+}
+
+macro_rules! sums {
+    ($($sum:ident: $lanes:ident),*; $($t:ident => $wide:ident: $pairs:ident),*) => {
+        $(
+            impl Adjacent for $sum {
+                #[cfg(target_arch = "x86_64")]
+                type Lanes = avx2::$lanes;
+            }
+        )*
+        $(
+            impl Widen for $t {
+                #[cfg(target_arch = "x86_64")]
+                type Lanes = avx2::$pairs;
+                type Wide = $wide;
+            }
+        )*
+    };
+}
+sums! {
+    u16: WordSums, i16: WordSums, u32: DoubleSums, i32: DoubleSums, u64: QuadSums, i64: QuadSums, f64: FloatSums;
+    u8 => u16: U8Pairs, i8 => i16: I8Pairs, u16 => u32: U16Pairs, i16 => i32: I16Pairs, u32 => u64: U32Pairs,
+    i32 => i64: I32Pairs, f32 => f64: F32Pairs
+}
+
 /// The kernels that are worth writing by hand; each defaults to the scalar definition.
 pub trait Isa: Copy {
     /// `sums[i]` becomes (with `ADD`: grows by) `row[2 i] + row[2 i + 1]`. `row` is twice as long as `sums`.
     #[inline(always)]
-    fn pair_sums_u8<const ADD: bool>(self, row: &[u8], sums: &mut [u16]) {
-        scalar::pair_sums::<_, _, ADD>(row, sums);
-    }
-
-    /// As [`Isa::pair_sums_u8`].
-    #[inline(always)]
-    fn pair_sums_u16<const ADD: bool>(self, row: &[u16], sums: &mut [u32]) {
-        scalar::pair_sums::<_, _, ADD>(row, sums);
-    }
-
-    /// As [`Isa::pair_sums_u8`].
-    #[inline(always)]
-    fn pair_sums_f32<const ADD: bool>(self, row: &[f32], sums: &mut [f64]) {
+    fn pair_sums<T: Widen, const ADD: bool>(self, row: &[T], sums: &mut [T::Wide]) {
         scalar::pair_sums::<_, _, ADD>(row, sums);
     }
 
     /// `counts[i]` becomes (with `ADD`: grows by) how many of `row[2 i], row[2 i + 1]` are not 0.
     #[inline(always)]
-    fn pair_counts_u8<const ADD: bool>(self, row: &[u8], counts: &mut [u16]) {
+    fn pair_counts<T: Widen, const ADD: bool>(self, row: &[T], counts: &mut [T::Wide]) {
         scalar::pair_counts::<_, _, ADD>(row, counts);
     }
 
-    /// As [`Isa::pair_counts_u8`].
+    /// As [`Isa::pair_sums`], of sums.
     #[inline(always)]
-    fn pair_counts_u16<const ADD: bool>(self, row: &[u16], counts: &mut [u32]) {
-        scalar::pair_counts::<_, _, ADD>(row, counts);
-    }
-
-    /// As [`Isa::pair_counts_u8`].
-    #[inline(always)]
-    fn pair_counts_f32<const ADD: bool>(self, row: &[f32], counts: &mut [f64]) {
-        scalar::pair_counts::<_, _, ADD>(row, counts);
+    fn adjacent_sums<A: Adjacent, const ADD: bool>(self, row: &[A], sums: &mut [A]) {
+        scalar::pair_sums::<_, _, ADD>(row, sums);
     }
 
     /// `out[i] = sums[i] >> shift`, which fits a byte.
@@ -112,6 +134,12 @@ pub trait Isa: Copy {
     /// `out[i] = sums[i] / max(counts[i], 1)`, which fits a byte.
     #[inline(always)]
     fn divide_u16(self, sums: &[u16], counts: &[u16], out: &mut [u8]) {
+        scalar::divide(sums, counts, out);
+    }
+
+    /// As [`Isa::divide_u16`], of wider ones.
+    #[inline(always)]
+    fn divide_u32(self, sums: &[u32], counts: &[u32], out: &mut [u16]) {
         scalar::divide(sums, counts, out);
     }
 

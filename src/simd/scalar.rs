@@ -2,7 +2,7 @@
 //! what every twin is tested against.
 
 use super::{Cells, Label, Rule};
-use std::ops::Add;
+use std::ops::{Add, Div};
 
 /// Sums of pairs, set or added.
 #[inline(always)]
@@ -36,9 +36,14 @@ pub fn shift(sums: &[u16], shift: u32, out: &mut [u8]) {
 
 /// Quotients by counts; by 1 where the count is 0.
 #[inline(always)]
-pub fn divide(sums: &[u16], counts: &[u16], out: &mut [u8]) {
+pub fn divide<A, T>(sums: &[A], counts: &[A], out: &mut [T])
+where
+    A: Copy + Ord + From<u8> + Div<Output = A> + TryInto<T>,
+    T: Default,
+{
     for ((voxel, &sum), &count) in out.iter_mut().zip(sums).zip(counts) {
-        *voxel = (sum / count.max(1)) as u8;
+        // A mean of voxels fits a voxel.
+        *voxel = (sum / count.max(A::from(1))).try_into().unwrap_or_default();
     }
 }
 

@@ -9,8 +9,13 @@
 //! Limits: regions are checked against extents here, once a panel, and everything above may be wrong without
 //! touching foreign memory; that the pointers, extents and strides are true is promised by the caller of `new`.
 
+#[cfg(target_arch = "x86_64")]
+use std::arch::x86_64::{_MM_HINT_T0, _mm_loadu_si128, _mm_prefetch, _mm_sfence, _mm_stream_si128};
 use std::marker::PhantomData;
 use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// How far ahead memory is asked for, in bytes.
+const AHEAD: usize = 2048;
 
 /// Types for which every bit pattern is a value, so that any memory may be read as one.
 ///
@@ -59,6 +64,8 @@ pub struct Panel<'a, T> {
     pitch: isize,
     rows: usize,
     cols: usize,
+    /// Whether the rows are still in memory rather than in cache.
+    cold: bool,
     lent: PhantomData<&'a [T]>,
 }
 
@@ -67,7 +74,7 @@ impl<'a, T> Panel<'a, T> {
     #[inline]
     pub fn dense(voxels: &'a [T], cols: usize) -> Self {
         let rows = voxels.len() / cols.max(1);
-        Panel { origin: voxels.as_ptr(), pitch: cols as isize, rows, cols, lent: PhantomData }
+        Panel { origin: voxels.as_ptr(), pitch: cols as isize, rows, cols, cold: false, lent: PhantomData }
     }
 
     /// Number of rows.
@@ -80,6 +87,22 @@ impl<'a, T> Panel<'a, T> {
     #[inline(always)]
     pub fn cols(&self) -> usize {
         self.cols
+    }
+
+    /// Asks for the rows that come [`AHEAD`] bytes after row `j`, if they are in memory. The processor does so by itself
+    /// only within a page, and as far as its window of instructions reaches.
+    #[inline(always)]
+    pub fn announce(&self, j: usize) {
+        #[cfg(target_arch = "x86_64")]
+        if self.cold {
+            let bytes = self.cols * size_of::<T>();
+            let row = (j + AHEAD.div_ceil(bytes)) as isize;
+            let row = self.origin.wrapping_offset(row.wrapping_mul(self.pitch)).cast::<i8>();
+            for line in (0..bytes).step_by(64) {
+                // SAFETY: a hint, which reads nothing; the address may be anywhere.
+                unsafe { _mm_prefetch::<_MM_HINT_T0>(row.wrapping_add(line)) };
+            }
+        }
     }
 
     /// Row `j`.
@@ -149,7 +172,14 @@ impl<'a, T> PanelMut<'a, T> {
     /// What was written, to read.
     #[inline]
     pub fn as_panel(&self) -> Panel<'_, T> {
-        Panel { origin: self.origin, pitch: self.pitch, rows: self.rows, cols: self.cols, lent: PhantomData }
+        Panel {
+            origin: self.origin,
+            pitch: self.pitch,
+            rows: self.rows,
+            cols: self.cols,
+            cold: false,
+            lent: PhantomData,
+        }
     }
 }
 
@@ -234,6 +264,7 @@ impl<'a, T: Voxel> Source<'a, T> {
             pitch: self.axes[1].stride / size_of::<T>() as isize,
             rows: region[1].len,
             cols: region[0].len,
+            cold: true,
             lent: PhantomData,
         })
     }
@@ -242,13 +273,19 @@ impl<'a, T: Voxel> Source<'a, T> {
     pub fn gather<'s>(&self, region: &[Span], rows: &'s mut Vec<T>) -> Panel<'s, T> {
         let Place { offset, .. } = place::<T>(self.origin as usize, &self.axes, region);
         let (step, pitch, cols) = (self.axes[0].stride, self.axes[1].stride, region[0].len);
+        let whole = step % size_of::<T>() as isize == 0;
         rows.resize(region[1].len * cols, T::default());
         for (j, row) in rows.chunks_exact_mut(cols).enumerate() {
-            for (i, voxel) in row.iter_mut().enumerate() {
-                // SAFETY: (i, j) is inside the region, which `place` checked.
-                *voxel = unsafe {
-                    self.origin.offset(offset + j as isize * pitch + i as isize * step).cast::<T>().read_unaligned()
-                };
+            // SAFETY: all voxels of the row are inside the region, which `place` checked.
+            unsafe {
+                let from = self.origin.offset(offset + j as isize * pitch);
+                // Steps of interleaved channels, known to the compiler.
+                match step / size_of::<T>() as isize {
+                    2 if whole => gather_row(row, from, 2 * size_of::<T>() as isize),
+                    3 if whole => gather_row(row, from, 3 * size_of::<T>() as isize),
+                    4 if whole => gather_row(row, from, 4 * size_of::<T>() as isize),
+                    _ => gather_row(row, from, step),
+                }
             }
         }
         Panel::dense(rows, cols)
@@ -264,6 +301,18 @@ impl<'a, T: Voxel> Source<'a, T> {
     }
 }
 
+/// Copies voxels that are `step` bytes apart.
+///
+/// # Safety
+/// As many readable voxels as the row is long lie at `from` and on.
+#[inline(always)]
+unsafe fn gather_row<T: Voxel>(row: &mut [T], from: *const u8, step: isize) {
+    for (i, voxel) in row.iter_mut().enumerate() {
+        // SAFETY: the caller's promise.
+        *voxel = unsafe { from.offset(i as isize * step).cast::<T>().read_unaligned() };
+    }
+}
+
 /// One output array and how the tiles divide it.
 pub struct Target {
     /// First voxel.
@@ -272,6 +321,8 @@ pub struct Target {
     pub axes: Vec<Extent>,
     /// Extent of a tile along each axis; the last tile of an axis may be shorter.
     pub tile: Vec<usize>,
+    /// Whether rows are written past the cache.
+    pub streams: bool,
 }
 
 /// All outputs of a call, cut into tiles that no two threads share.
@@ -382,27 +433,70 @@ impl<T: Voxel> Tile<'_, T> {
         let Place { offset, direct } = place::<T>(target.origin as usize, &target.axes, region);
         let (cols, rows) = (region[0].len, region[1].len);
         let (step, pitch) = (target.axes[0].stride, target.axes[1].stride);
-        if direct {
-            // SAFETY: the region was checked against the extents that `new` was promised.
-            let origin = unsafe { target.origin.offset(offset) }.cast::<T>();
-            fill(&mut PanelMut { origin, pitch: pitch / size_of::<T>() as isize, rows, cols, lent: PhantomData });
-            return;
+        // SAFETY: the region was checked against the extents that `new` was promised.
+        let origin = unsafe { target.origin.offset(offset) };
+        if direct && !target.streams {
+            let pitch = pitch / size_of::<T>() as isize;
+            return fill(&mut PanelMut { origin: origin.cast(), pitch, rows, cols, lent: PhantomData });
         }
         scratch.resize(rows * cols, T::default());
         fill(&mut PanelMut::dense(scratch, cols));
         for (j, row) in scratch.chunks_exact(cols).enumerate() {
-            for (i, voxel) in row.iter().enumerate() {
-                // SAFETY: (i, j) is inside the region, which is this tile's alone.
-                unsafe {
-                    target
-                        .origin
-                        .offset(offset + j as isize * pitch + i as isize * step)
-                        .cast::<T>()
-                        .write_unaligned(*voxel);
+            // SAFETY: row j is inside the region, which is this tile's alone.
+            unsafe {
+                let to = origin.offset(j as isize * pitch);
+                if direct {
+                    stream_row(row, to.cast());
+                } else {
+                    row.iter()
+                        .enumerate()
+                        .for_each(|(i, &v)| to.offset(i as isize * step).cast::<T>().write_unaligned(v));
                 }
             }
         }
     }
+}
+
+impl<T> Drop for Tile<'_, T> {
+    fn drop(&mut self) {
+        // Stores past the cache are not ordered with others: let them arrive before anybody is told that the work is done.
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: part of every x86-64.
+        unsafe {
+            _mm_sfence();
+        }
+    }
+}
+
+/// Copies a row to memory past the cache, which saves reading what is overwritten.
+///
+/// # Safety
+/// `to` is the first of `row.len()` aligned voxels that are the caller's to write.
+#[cfg(target_arch = "x86_64")]
+#[inline]
+unsafe fn stream_row<T: Voxel>(row: &[T], to: *mut T) {
+    let (bytes, from, to) = (size_of_val(row), row.as_ptr().cast::<u8>(), to.cast::<u8>());
+    let head = to.align_offset(16).min(bytes);
+    let full = head + (bytes - head) / 16 * 16;
+    // SAFETY: all places are within the row; those streamed to are aligned to 16 bytes from `head` on.
+    unsafe {
+        std::ptr::copy_nonoverlapping(from, to, head);
+        for at in (head..full).step_by(16) {
+            _mm_stream_si128(to.add(at).cast(), _mm_loadu_si128(from.add(at).cast()));
+        }
+        std::ptr::copy_nonoverlapping(from.add(full), to.add(full), bytes - full);
+    }
+}
+
+/// Copies a row to memory.
+///
+/// # Safety
+/// `to` is the first of `row.len()` aligned voxels that are the caller's to write.
+#[cfg(not(target_arch = "x86_64"))]
+#[inline]
+unsafe fn stream_row<T: Voxel>(row: &[T], to: *mut T) {
+    // SAFETY: the caller's promise.
+    unsafe { std::ptr::copy_nonoverlapping(row.as_ptr(), to, row.len()) }
 }
 
 #[cfg(test)]
@@ -459,7 +553,12 @@ mod tests {
     #[test]
     fn every_tile_is_handed_out_once_and_writes_scatter() {
         let mut voxels = vec![0u16; 10];
-        let target = Target { origin: voxels.as_mut_ptr().cast(), axes: axes(&[5, 1], &[4, 20]), tile: vec![2, 1] };
+        let target = Target {
+            origin: voxels.as_mut_ptr().cast(),
+            axes: axes(&[5, 1], &[4, 20]),
+            tile: vec![2, 1],
+            streams: false,
+        };
         // SAFETY: every second of ten voxels, in three tiles.
         let tiles = unsafe { Tiles::<u16>::new(vec![target], vec![3, 1]) };
         let mut tile = tiles.worker();
@@ -479,7 +578,12 @@ mod tests {
     #[should_panic]
     fn a_write_outside_of_the_tile_is_refused() {
         let mut voxels = vec![0u16; 4];
-        let target = Target { origin: voxels.as_mut_ptr().cast(), axes: axes(&[4, 1], &[2, 8]), tile: vec![2, 1] };
+        let target = Target {
+            origin: voxels.as_mut_ptr().cast(),
+            axes: axes(&[4, 1], &[2, 8]),
+            tile: vec![2, 1],
+            streams: false,
+        };
         // SAFETY: four voxels in two tiles.
         let tiles = unsafe { Tiles::<u16>::new(vec![target], vec![2, 1]) };
         let mut tile = tiles.worker();
