@@ -37,8 +37,10 @@ impl Plan {
             .map(|&a| factor[a].saturating_pow(span).min(source.axes[a].len.next_power_of_two()))
             .map(|cell| cell.next_power_of_two().trailing_zeros())
             .sum();
-        let width =
-            T::WIDTHS.iter().copied().find(|&w| w >= T::BITS + weight).unwrap_or(T::WIDTHS[T::WIDTHS.len() - 1]);
+        // How many terms of a level are added up to one of the next, at most.
+        let terms = pooled.iter().fold(1, |terms: usize, &a| terms.saturating_mul(factor[a].min(source.axes[a].len)));
+        let enough = |&width: &u32| width >= T::BITS + weight && terms <= T::TERMS;
+        let width = T::WIDTHS.iter().copied().find(enough).unwrap_or(T::WIDTHS[T::WIDTHS.len() - 1]);
         let state = width as usize / 8;
         let factors = vec![factor.to_vec(); mips];
         let outputs = (1..=mips).take(targets.len()).collect();
@@ -218,6 +220,9 @@ pub trait Average: Voxel {
     const BITS: u32;
     /// Widths of sums there are, narrow to wide.
     const WIDTHS: &'static [u32];
+    /// How many terms may be added up at a level before the widest sum is due. In float64 64 terms are within 64 / 2^53 of
+    /// the truth, and ten such levels within 1e-13.
+    const TERMS: usize;
 
     /// The truncation period for so many pooled axes: 255 * 4^4 fits 16 bits, 255 * 8^8 and 65535 * 8^5 fit 32 bits.
     fn period(axes: usize) -> usize {
@@ -244,7 +249,7 @@ pub trait Average: Voxel {
 }
 
 macro_rules! average {
-    ($($t:ty, $bits:literal: $($sum:ty, $width:literal $(, $divide:ident $(, $shift:ident)?)?);+)*) => {$(
+    ($($t:ty, $bits:literal, $terms:expr; $($sum:ty, $width:literal $(, $divide:ident $(, $shift:ident)?)?);+)*) => {$(
         $(
             impl Mean<$sum> for $t {
                 $(
@@ -264,6 +269,7 @@ macro_rules! average {
 
         impl Average for $t {
             const BITS: u32 = $bits;
+            const TERMS: usize = $terms;
             const WIDTHS: &'static [u32] = &[$($width),+];
 
             fn run(
@@ -283,17 +289,17 @@ macro_rules! average {
     )*};
 }
 average! {
-    u8, 8: u16, 16, divide_u16, shift_u16; u32, 32; u64, 64
-    u16, 16: u32, 32, divide_u32; u64, 64
-    u32, 32: u64, 64; u128, 128
-    u64, 64: u128, 128
-    i8, 8: i16, 16; i32, 32; i64, 64
-    i16, 16: i32, 32; i64, 64
-    i32, 32: i64, 64; i128, 128
-    i64, 64: i128, 128
-    // Not 32 and 64: floats have no truncation period, and one width.
-    f32, 0: f64, 64
-    f64, 0: f64, 64
+    u8, 8, usize::MAX; u16, 16, divide_u16, shift_u16; u32, 32; u64, 64
+    u16, 16, usize::MAX; u32, 32, divide_u32; u64, 64
+    u32, 32, usize::MAX; u64, 64; u128, 128
+    u64, 64, usize::MAX; u128, 128
+    i8, 8, usize::MAX; i16, 16; i32, 32; i64, 64
+    i16, 16, usize::MAX; i32, 32; i64, 64
+    i32, 32, usize::MAX; i64, 64; i128, 128
+    i64, 64, usize::MAX; i128, 128
+    // Not 32 and 64: floats have no truncation period, and their sums need no room.
+    f32, 0, usize::MAX; f64, 64
+    f64, 0, 64; f64, 64; TwoFloats, 128
 }
 
 macro_rules! summands {
@@ -340,6 +346,66 @@ summands! {
     i128 => i128
     f32 => f64, pair_sums, pair_counts
     f64 => f64, adjacent_sums
+}
+
+/// A float64 sum and what rounding took from it (D. E. Knuth's exact sum of two floats, TAOCP 2, 4.2.2): for long sums.
+#[derive(Clone, Copy, Default)]
+pub struct TwoFloats(f64, f64);
+
+impl Sum for TwoFloats {
+    #[inline(always)]
+    fn plus(self, other: Self) -> Self {
+        let sum = self.0 + other.0;
+        let taken = sum - self.0;
+        let lost = (self.0 - (sum - taken)) + (other.0 - taken) + (self.1 + other.1);
+        // Infinity and NaN have lost nothing.
+        TwoFloats(sum, if lost.is_finite() { lost } else { 0.0 })
+    }
+}
+
+impl Quotient for TwoFloats {
+    #[inline(always)]
+    fn over(self, count: Self) -> Self {
+        TwoFloats((self.0 + self.1).over(count.0), 0.0)
+    }
+    #[inline(always)]
+    fn halved(self, shift: u32) -> Self {
+        TwoFloats((self.0 + self.1).halved(shift), 0.0)
+    }
+    #[inline(always)]
+    fn from_weight(weight: u128) -> Self {
+        TwoFloats(weight as f64, 0.0)
+    }
+}
+
+impl Summand<TwoFloats> for TwoFloats {
+    #[inline(always)]
+    fn lift(self) -> TwoFloats {
+        self
+    }
+    #[inline(always)]
+    fn occupied(self) -> TwoFloats {
+        unreachable!("voxels are counted, sums are not")
+    }
+    #[inline(always)]
+    fn lower(sum: TwoFloats) -> Self {
+        sum
+    }
+}
+
+impl Summand<TwoFloats> for f64 {
+    #[inline(always)]
+    fn lift(self) -> TwoFloats {
+        TwoFloats(self, 0.0)
+    }
+    #[inline(always)]
+    fn occupied(self) -> TwoFloats {
+        TwoFloats(f64::from(u8::from(self != 0.0)), 0.0)
+    }
+    #[inline(always)]
+    fn lower(sum: TwoFloats) -> Self {
+        sum.0
+    }
 }
 
 macro_rules! integer_sums {

@@ -281,29 +281,37 @@ impl Grid {
         threads: usize,
         interrupted: &dyn Fn() -> bool,
     ) -> Result<(), Interrupted> {
-        let stop = AtomicBool::new(false);
-        let work = |interrupted: Option<&dyn Fn() -> bool>| {
+        let stopped = AtomicBool::new(false);
+        let work = |pause: &dyn Fn()| {
+            let pause = || {
+                pause();
+                stopped.load(Ordering::Relaxed)
+            };
             let mut tile = tiles.worker();
             let mut panels = None;
             let mut regions = vec![vec![Span::default(); self.axes.len()]; self.levels() + 1];
-            while !stop.load(Ordering::Relaxed) && tile.advance() {
+            while !pause() && tile.advance() {
                 let last = self.levels();
                 for ((span, axis), &at) in regions[last].iter_mut().zip(&self.axes).zip(tile.at()) {
                     let start = at * axis.tile;
                     *span = Span { start, len: axis.tile.min(axis.extents[last] - start) };
                 }
                 let panels = panels.get_or_insert_with(|| pooling.panels());
-                self.sweep(pooling, panels, &mut regions, last, &mut tile);
-                if interrupted.is_some_and(|asked| asked()) {
-                    stop.store(true, Ordering::Relaxed);
+                if self.sweep(pooling, panels, &mut regions, last, &mut tile, &pause).is_err() {
+                    return;
                 }
             }
         };
-        pool::share(threads, &|| work(None), || work(Some(interrupted)));
-        if stop.into_inner() { Err(Interrupted) } else { Ok(()) }
+        let own = || {
+            if interrupted() {
+                stopped.store(true, Ordering::Relaxed);
+            }
+        };
+        pool::share(threads, &|| work(&pool::give_way), || work(&own));
+        if stopped.into_inner() { Err(Interrupted) } else { Ok(()) }
     }
 
-    /// Makes the panel at `regions[level]`, children first.
+    /// Makes the panel at `regions[level]`, children first, unless `stopped` says to end.
     fn sweep<T: Voxel, P: Pooling<T>>(
         &self,
         pooling: &P,
@@ -311,7 +319,8 @@ impl Grid {
         regions: &mut [Vec<Span>],
         level: usize,
         tile: &mut Tile<'_, T>,
-    ) {
+        stopped: &dyn Fn() -> bool,
+    ) -> Result<(), Interrupted> {
         let below = level - 1;
         let lined_up = &self.children[below];
         let count: usize = lined_up.iter().map(|&a| self.axes[a].factors[below]).product();
@@ -338,13 +347,18 @@ impl Grid {
                     continue 'children;
                 }
             }
+            // A cell may be the whole volume: look up between its children too.
+            if number > 0 && stopped() {
+                return Err(Interrupted);
+            }
             if below > 0 {
-                self.sweep(pooling, panels, regions, below, tile);
+                self.sweep(pooling, panels, regions, below, tile, stopped)?;
             }
             pooling.absorb(panels, level, Child { number, first, weight }, &regions[below]);
             first = false;
         }
         pooling.finish(panels, level, &regions[level], tile);
+        Ok(())
     }
 }
 

@@ -8,11 +8,13 @@
 use rayon::{ThreadPool, ThreadPoolBuilder};
 use std::sync::{Mutex, TryLockError};
 
-/// A pool, where and for how many processors it was built.
+/// More threads than this are never of use.
+const MOST: usize = 512;
+
+/// A pool, and the process it was built in.
 #[derive(Clone, Copy)]
 struct Kept {
     process: u32,
-    cores: usize,
     threads: usize,
     /// Never dropped: calls may be running in it when a larger one takes its place.
     pool: &'static ThreadPool,
@@ -40,22 +42,29 @@ fn with_kept<R>(look: impl FnOnce(&mut Option<Kept>) -> R) -> Option<R> {
 
 /// A pool of at least `threads` threads, if one can be had.
 fn pool(threads: usize) -> Option<&'static ThreadPool> {
-    let (process, cores) = (std::process::id(), cores());
-    let fits = |kept: &Kept| kept.process == process && kept.cores == cores && kept.threads >= threads;
+    let process = std::process::id();
+    let fits = |kept: &Kept| kept.process == process && kept.threads >= threads;
     if let Some(kept) = with_kept(|kept| kept.filter(fits))? {
         return Some(kept.pool);
     }
-    // Built outside of the lock. Two threads may build one each: the second to come replaces the first.
-    let threads = threads.max(cores.saturating_sub(1));
+    // Built outside of the lock. Two threads may build one each: the second to come replaces the first. Powers of two, so
+    // that calls that ask for ever more threads leave only a few pools behind.
+    let threads = threads.next_power_of_two();
     let name = |i| format!("tinybrain-{i}");
     let pool: &'static ThreadPool =
         Box::leak(Box::new(ThreadPoolBuilder::new().num_threads(threads).thread_name(name).build().ok()?));
-    with_kept(|kept| *kept = Some(Kept { process, cores, threads, pool }));
+    with_kept(|kept| *kept = Some(Kept { process, threads, pool }));
     Some(pool)
+}
+
+/// Lets a helping thread see to calls that came later, so that a short one need not wait for a long one.
+pub fn give_way() {
+    rayon::yield_now();
 }
 
 /// Runs `own` on this thread and `help` on `threads - 1` others, and returns when all are done.
 pub fn share(threads: usize, help: &(dyn Fn() + Sync), own: impl FnOnce()) {
+    let threads = threads.min(MOST);
     let Some(pool) = (threads > 1).then(|| pool(threads - 1)).flatten() else {
         return own();
     };

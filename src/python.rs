@@ -11,6 +11,7 @@ use crate::grid::{Array, Grid, Interrupted};
 use crate::mode::Plan as ModePlan;
 use crate::simd::views::{Bool, Extent, Source, Tiles, Voxel};
 use crate::simd::{Backend, Label, Rule};
+use numpy::npyffi::NPY_ARRAY_WRITEABLE;
 use numpy::{PyArrayDescrMethods, PyUntypedArray, PyUntypedArrayMethods};
 use pyo3::exceptions::{PyRuntimeError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
@@ -68,8 +69,13 @@ impl<'py> Call<'py> {
         }
         for mip in &out {
             shape.iter_mut().zip(&factor).for_each(|(extent, &f)| *extent = extent.div_ceil(f));
-            if mip.shape() != shape || dtype_of(mip) != dtype_of(&img) {
-                return Err(PyValueError::new_err(format!("out has shape {:?}, expected {shape:?}", mip.shape())));
+            // SAFETY: a bound array is a live PyArrayObject.
+            let flags = unsafe { (*mip.as_array_ptr()).fields.flags };
+            if mip.shape() != shape || dtype_of(mip) != dtype_of(&img) || flags & NPY_ARRAY_WRITEABLE == 0 {
+                return Err(PyValueError::new_err(format!(
+                    "out has shape {:?}; accepted are writable arrays of shape {shape:?}",
+                    mip.shape()
+                )));
             }
         }
         Ok(Call { img, factor, out, parallel, backend: backend_named(backend)? })
@@ -124,37 +130,28 @@ impl<'py> Call<'py> {
     }
 }
 
-/// Looks for signals (Ctrl-C) during a long call, if it was made on Python's main thread.
+/// Looks for signals (Ctrl-C) during a long call. Python runs their handlers on its main thread only, so that on other
+/// threads there is nothing to see.
 struct Signals {
     looked: Cell<Instant>,
-    main: Cell<Option<bool>>,
     raised: RefCell<Option<PyErr>>,
 }
 
 impl Default for Signals {
     fn default() -> Self {
-        Signals { looked: Cell::new(Instant::now()), main: Cell::new(None), raised: RefCell::new(None) }
+        Signals { looked: Cell::new(Instant::now()), raised: RefCell::new(None) }
     }
 }
 
 impl Signals {
     fn pending(&self) -> bool {
-        if self.main.get() == Some(false) || self.looked.get().elapsed() < PATIENCE {
+        if self.looked.get().elapsed() < PATIENCE {
             return false;
         }
+        let outcome = Python::attach(|py| py.check_signals());
         self.looked.set(Instant::now());
-        Python::attach(|py| {
-            if self.main.get().is_none() {
-                self.main.set(Some(is_main_thread(py).unwrap_or(false)));
-            }
-            py.check_signals().map_err(|raised| *self.raised.borrow_mut() = Some(raised)).is_err()
-        })
+        outcome.map_err(|raised| *self.raised.borrow_mut() = Some(raised)).is_err()
     }
-}
-
-fn is_main_thread(py: Python<'_>) -> PyResult<bool> {
-    let threading = py.import("threading")?;
-    threading.call_method0("get_ident")?.eq(threading.call_method0("main_thread")?.getattr("ident")?)
 }
 
 fn unknown_dtype(img: &Bound<'_, PyUntypedArray>) -> PyErr {

@@ -17,8 +17,10 @@ Array: TypeAlias = npt.NDArray[Any]
 Factor: TypeAlias = "Sequence[int] | Sequence[float] | npt.NDArray[Any]"
 Shape: TypeAlias = "tuple[int, ...]"
 
-# No extent comes near: a larger entry makes the same cells, and fits the machine's integers.
-_LARGEST = 1 << 62
+# No extent is larger: a larger entry makes the same cells, and this one fits the machine's integers.
+_LARGEST = 1 << 63
+# After some sixty mips nothing changes any more; beyond this number the list of arrays alone would fill the memory.
+_MOST_MIPS = 1_000_000
 
 
 def factor_entries(factor: Factor) -> list[Any]:
@@ -48,9 +50,17 @@ def checked_factor(entries: list[Any], ndim: int) -> Shape:
         whole.append(int(entry))
     if any(entry > 1 for entry in whole[ndim:]):
         raise ValueError(f"factor: {tuple(whole)} pools more axes than the image has ({ndim})")
-    return tuple(min(entry, _LARGEST - (entry & (entry - 1) != 0)) for entry in whole[:ndim]) + (1,) * (
-        ndim - len(whole)
-    )
+    # What is no power of two stays none.
+    within = [min(entry, _LARGEST + (entry & (entry - 1) != 0)) for entry in whole[:ndim]]
+    return tuple(within) + (1,) * (ndim - len(within))
+
+
+def truth(name: str, value: Any) -> bool:
+    """Return whether `value` is truthy, or raise `TypeError` if it can't tell."""
+    try:
+        return bool(value)
+    except ValueError:
+        raise TypeError(f"{name}: got {value!r}; accepted is anything that is either true or false") from None
 
 
 def integer(name: str, value: Any) -> int:
@@ -67,8 +77,14 @@ def not_negative(name: str, value: int) -> None:
         raise ValueError(f"{name}: got {value}; accepted are integers of at least 0")
 
 
+def check_mips(num_mips: int) -> None:
+    """Raise `ValueError` for a number of mips that is none."""
+    if not 0 <= num_mips <= _MOST_MIPS:
+        raise ValueError(f"num_mips: got {num_mips}; accepted are integers from 0 to {_MOST_MIPS}")
+
+
 def output_arrays(out: Sequence[Array] | None) -> list[Array] | None:
-    """Return the outputs as a list, or raise `TypeError` if they are no sequence of arrays."""
+    """Return the outputs as plain arrays, or raise `TypeError` if they are no sequence of arrays."""
     if out is None:
         return None
     if isinstance(out, (np.ndarray, str, bytes)) or not isinstance(out, Sequence):
@@ -76,7 +92,8 @@ def output_arrays(out: Sequence[Array] | None) -> list[Array] | None:
     for mip, array in enumerate(out, 1):
         if not isinstance(array, np.ndarray):
             raise TypeError(f"out: mip {mip} is a {type(array).__name__}; accepted are numpy arrays")
-    return list(out)
+    # What a subclass says of its shape, strides and flags need not be true.
+    return [np.ndarray.view(array, np.ndarray) for array in out]
 
 
 def check_halving_sizes(shape: Shape, factor: Shape, num_mips: int) -> None:

@@ -20,6 +20,7 @@ from tinybrain._arguments import (
     Factor,
     Shape,
     check_halving_sizes,
+    check_mips,
     check_outputs,
     checked_factor,
     factor_entries,
@@ -27,6 +28,7 @@ from tinybrain._arguments import (
     mip_shapes,
     not_negative,
     output_arrays,
+    truth,
 )
 
 # Item sizes by kind of dtype.
@@ -88,25 +90,28 @@ class Call:
         num_mips: SupportsIndex,
         out: Sequence[Array] | None = None,
         parallel: SupportsIndex = 0,
-        sparse: bool = False,
-        exact: bool = False,
+        sparse: bool | np.bool_ = False,
+        exact: bool | np.bool_ = False,
         name: str = "img",
     ) -> None:
-        self.method, self.sparse = method, sparse
+        self.method, self.sparse = method, truth("sparse", sparse)
+        exact = truth("exact", exact)
         self.img: Array = np.asarray(img)
         _check_dtype(method, name, self.img.dtype, exact)
         entries = factor_entries(factor)
         self.num_mips = integer("num_mips", num_mips)
         self.parallel = integer("parallel", parallel)
         self.out = output_arrays(out)
+        self.given = out
 
         self.factor = checked_factor(entries, self.img.ndim)
-        not_negative("num_mips", self.num_mips)
+        check_mips(self.num_mips)
         not_negative("parallel", self.parallel)
         if method == "averaging" and not exact:
             check_halving_sizes(self.img.shape, self.factor, self.num_mips)
         self.is_trivial = max(self.factor, default=1) == 1
-        self.dtype: np.dtype[Any] = self.img.dtype.newbyteorder("=")
+        dtype = self.img.dtype
+        self.dtype: np.dtype[Any] = dtype if dtype.isnative else dtype.newbyteorder("=")
         if self.out is not None:
             check_outputs(self.out, self.img, mip_shapes(self.img.shape, self.factor, self.num_mips), self.dtype)
         if exact and not self.is_trivial:
@@ -147,7 +152,7 @@ class Call:
                 return [self.img] * self.num_mips
             for mip in self.out:
                 np.copyto(mip, self.img)
-            return self.out
+            return self._results(self.out)
         if self.copies and os.environ.get("TINYBRAIN_STRICT", "0") not in ("", "0"):
             raise RuntimeError(f"TINYBRAIN_STRICT is set, and {self.reason}")
         out = self.out
@@ -162,7 +167,11 @@ class Call:
                 np.copyto(mip, voxels)
         for mip in out[self.depth :]:
             np.copyto(mip, out[self.depth - 1])
-        return out
+        return self._results(out)
+
+    def _results(self, out: list[Array]) -> list[Array]:
+        """Return what was filled: the very objects that were given, if they were."""
+        return out if self.given is None else list(self.given)
 
     def route(self) -> Route:
         """Say what `run` would do."""

@@ -124,7 +124,7 @@ def downsample_with_averaging(
     array([[ 0,  0],
            [12, 12]], dtype=uint8)
     """
-    call = Call("averaging", img, factor, num_mips, out, parallel, bool(sparse), bool(exact))
+    call = Call("averaging", img, factor, num_mips, out, parallel, sparse, exact)
     return call.run(
         lambda out, threads: _native.averaging(call.img, call.factor, call.sparse, out, threads),
         lambda: _numpy.average(call.img, call.factor, call.depth, call.sparse),
@@ -205,7 +205,7 @@ def downsample_segmentation(
     >>> tinybrain.downsample_segmentation(labels, (2, 2), sparse=True)[0]
     array([[7, 5]], dtype=uint64)
     """
-    call = Call("segmentation", img, factor, num_mips, out, parallel, bool(sparse), bool(exact))
+    call = Call("segmentation", img, factor, num_mips, out, parallel, sparse, exact)
     return call.run(
         lambda out, threads: _native.segmentation(call.img, call.factor, call.sparse, out, threads),
         lambda: strided(call.img, call.factor, call.depth),
@@ -390,7 +390,7 @@ def explain(
     """
     if method not in METHODS:
         raise ValueError(f"method: got {method!r}; accepted are {', '.join(METHODS)}")
-    return Call(method, img, factor, num_mips, None, parallel, bool(sparse), bool(exact)).route()
+    return Call(method, img, factor, num_mips, None, parallel, sparse, exact).route()
 
 
 def _extremum(

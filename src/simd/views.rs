@@ -17,6 +17,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 /// How far ahead memory is asked for, in bytes.
 const AHEAD: usize = 2048;
 
+/// Rows of fewer bytes are written through the cache: past it, lines that are not written whole cost many times more.
+const LONG: isize = 1024;
+
 /// Types for which every bit pattern is a value, so that any memory may be read as one.
 ///
 /// # Safety
@@ -435,12 +438,18 @@ impl<T: Voxel> Tile<'_, T> {
         let (step, pitch) = (target.axes[0].stride, target.axes[1].stride);
         // SAFETY: the region was checked against the extents that `new` was promised.
         let origin = unsafe { target.origin.offset(offset) };
-        if direct && !target.streams {
+        let bytes = (cols * size_of::<T>()) as isize;
+        let streams = target.streams && (pitch == bytes || bytes >= LONG);
+        if direct && !streams {
             let pitch = pitch / size_of::<T>() as isize;
             return fill(&mut PanelMut { origin: origin.cast(), pitch, rows, cols, lent: PhantomData });
         }
         scratch.resize(rows * cols, T::default());
         fill(&mut PanelMut::dense(scratch, cols));
+        if direct && pitch == bytes {
+            // SAFETY: the rows lie one behind the other, and are this tile's alone.
+            return unsafe { stream_row(scratch, origin.cast()) };
+        }
         for (j, row) in scratch.chunks_exact(cols).enumerate() {
             // SAFETY: row j is inside the region, which is this tile's alone.
             unsafe {
