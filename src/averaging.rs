@@ -191,7 +191,7 @@ fn divide<T: Mean<A>, A: Quotient, I: Isa>(isa: I, row: &[A], by: u128, out: &mu
         T::shift(isa, row, by.trailing_zeros(), out);
     } else {
         // Not a power of two: as by counts, for which there are vectors.
-        let counts = [A::from_weight(by); 256];
+        let counts = [A::from_weight(by); 64];
         for (out, row) in out.chunks_mut(counts.len()).zip(row.chunks(counts.len())) {
             T::divide(isa, row, &counts[..row.len()], out);
         }
@@ -334,7 +334,7 @@ macro_rules! summands {
     )+)*};
 }
 summands! {
-    u8 => u16, pair_sums, pair_counts; u32; u64
+    u8 => u32; u64
     u16 => u16, adjacent_sums; u32, pair_sums, pair_counts; u64
     u32 => u32, adjacent_sums; u64, pair_sums, pair_counts; u128
     u64 => u64, adjacent_sums; u128
@@ -346,6 +346,37 @@ summands! {
     i128 => i128
     f32 => f64, pair_sums, pair_counts
     f64 => f64, adjacent_sums
+}
+
+impl Summand<u16> for u8 {
+    #[inline(always)]
+    fn lift(self) -> u16 {
+        u16::from(self)
+    }
+    #[inline(always)]
+    fn occupied(self) -> u16 {
+        u16::from(self != 0)
+    }
+    #[inline(always)]
+    fn lower(sum: u16) -> Self {
+        sum as u8
+    }
+    #[inline(always)]
+    fn pair_sums<I: Isa, const ADD: bool>(isa: I, row: &[Self], sums: &mut [u16]) {
+        isa.pair_sums::<u8, ADD>(row, sums);
+    }
+    #[inline(always)]
+    fn pair_counts<I: Isa, const ADD: bool>(isa: I, row: &[Self], counts: &mut [u16]) {
+        isa.pair_counts::<u8, ADD>(row, counts);
+    }
+    #[inline(always)]
+    fn cell_sums<I: Isa, const ADD: bool>(isa: I, row: &[Self], fx: usize, sums: &mut [u16]) {
+        if fx <= 8 {
+            isa.byte_cell_sums::<ADD>(row, fx, sums);
+        } else {
+            crate::fold::any_cells::<Self, u16, ADD>(row, fx, sums, Self::lift);
+        }
+    }
 }
 
 /// A float64 sum and what rounding took from it (D. E. Knuth's exact sum of two floats, TAOCP 2, 4.2.2): for long sums.
@@ -443,8 +474,8 @@ integer_sums! {
     i16, |sum, by| (sum as f32 / by as f32) as i16;
     u32, |sum, by| (sum as f64 / by as f64) as u32;
     i32, |sum, by| (sum as f64 / by as f64) as i32;
-    u64, |sum, by| sum / by;
-    i64, |sum, by| sum / by;
+    u64, |sum, by| if sum < 1 << 53 { (sum as i64 as f64 / by as i64 as f64) as i64 as u64 } else { sum / by };
+    i64, |sum, by| if sum.unsigned_abs() < 1 << 53 { (sum as f64 / by as f64) as i64 } else { sum / by };
     u128, |sum, by| sum / by;
     i128, |sum, by| sum / by;
 }

@@ -31,6 +31,12 @@ pub trait Summand<A: Sum>: Copy {
         pairs::<Self, A, ADD>(row, sums, Self::lift);
     }
 
+    /// As `pair_sums`, of cells of `fx` (3 and more) voxels.
+    #[inline(always)]
+    fn cell_sums<I: Isa, const ADD: bool>(_isa: I, row: &[Self], fx: usize, sums: &mut [A]) {
+        any_cells::<Self, A, ADD>(row, fx, sums, Self::lift);
+    }
+
     /// As `pair_sums`, of how many are not background.
     #[inline(always)]
     fn pair_counts<I: Isa, const ADD: bool>(_isa: I, row: &[Self], counts: &mut [A]) {
@@ -62,10 +68,10 @@ impl<T: Summand<A>, A: Sum> Kernel for Fold<'_, T, A> {
         match (self.factor[0], self.counts.is_empty()) {
             (1, true) => self.rows(Columns, false),
             (2, true) => self.rows(Pairs(isa), false),
-            (_, true) => self.rows(Cells, false),
+            (_, true) => self.rows(Cells(isa), false),
             (1, false) => self.rows(Columns, true),
             (2, false) => self.rows(Pairs(isa), true),
-            (_, false) => self.rows(Cells, true),
+            (_, false) => self.rows(Cells(isa), true),
         }
     }
 }
@@ -156,21 +162,30 @@ impl<I: Isa> Along for Pairs<I> {
 
 /// Cells of any other number of columns.
 #[derive(Clone, Copy)]
-struct Cells;
+struct Cells<I>(I);
 
-impl Along for Cells {
+impl<I: Isa> Along for Cells<I> {
     #[inline(always)]
     fn fold<T: Summand<A>, A: Sum, const ADD: bool>(self, row: &[T], fx: usize, sums: &mut [A], count: bool) {
-        let lift = |voxel: T| if count { voxel.occupied() } else { voxel.lift() };
-        match fx {
-            3 => cells::<T, A, 3, ADD>(row, sums, lift),
-            4 => cells::<T, A, 4, ADD>(row, sums, lift),
-            5 => cells::<T, A, 5, ADD>(row, sums, lift),
-            _ => {
-                for (sum, cell) in sums.iter_mut().zip(row.chunks_exact(fx)) {
-                    let folded = cell[1..].iter().fold(lift(cell[0]), |folded, &voxel| folded.plus(lift(voxel)));
-                    *sum = if ADD { sum.plus(folded) } else { folded };
-                }
+        if count {
+            any_cells::<T, A, ADD>(row, fx, sums, T::occupied);
+        } else {
+            T::cell_sums::<I, ADD>(self.0, row, fx, sums);
+        }
+    }
+}
+
+/// Cells of any number of columns, voxel by voxel.
+#[inline(always)]
+pub fn any_cells<T: Copy, A: Sum, const ADD: bool>(row: &[T], fx: usize, sums: &mut [A], lift: impl Fn(T) -> A) {
+    match fx {
+        3 => cells::<T, A, 3, ADD>(row, sums, lift),
+        4 => cells::<T, A, 4, ADD>(row, sums, lift),
+        5 => cells::<T, A, 5, ADD>(row, sums, lift),
+        _ => {
+            for (sum, cell) in sums.iter_mut().zip(row.chunks_exact(fx)) {
+                let folded = cell[1..].iter().fold(lift(cell[0]), |folded, &voxel| folded.plus(lift(voxel)));
+                *sum = if ADD { sum.plus(folded) } else { folded };
             }
         }
     }

@@ -6,6 +6,7 @@ accepted. None of them reads a voxel.
 
 from __future__ import annotations
 
+import functools
 import operator
 from collections.abc import Sequence
 from typing import Any, TypeAlias
@@ -23,12 +24,14 @@ _LARGEST = 1 << 63
 _MOST_MIPS = 1_000_000
 
 
-def factor_entries(factor: Factor) -> list[Any]:
+def factor_entries(factor: Factor) -> tuple[Any, ...]:
     """Return the entries of a factor, or raise `TypeError` if it isn't a row of numbers."""
-    if isinstance(factor, np.ndarray):
+    if isinstance(factor, (tuple, list)):
+        entries: list[Any] = list(factor)
+    elif isinstance(factor, np.ndarray):
         if factor.ndim != 1:
             raise TypeError(f"factor: got an array of {factor.ndim} dimensions; accepted is one entry per axis")
-        entries: list[Any] = factor.tolist()
+        entries = factor.tolist()
     elif isinstance(factor, Sequence) and not isinstance(factor, (str, bytes, bytearray)):
         entries = list(factor)
     else:
@@ -38,11 +41,12 @@ def factor_entries(factor: Factor) -> list[Any]:
             raise TypeError(
                 f"factor: entry {entry!r} is a {type(entry).__name__}; accepted are integers such as (2, 2, 1)"
             )
-    return entries
+    return tuple(entries)
 
 
-def checked_factor(entries: list[Any], ndim: int) -> Shape:
-    """Return one integer of at least 1 per axis."""
+@functools.lru_cache(maxsize=256)
+def checked_factor(entries: tuple[Any, ...], ndim: int) -> Shape:
+    """Return one integer of at least 1 per axis. Kept, because small chunks come by the thousand."""
     whole = []
     for axis, entry in enumerate(entries):
         if entry != entry or entry in (np.inf, -np.inf) or entry != int(entry) or entry < 1:

@@ -119,6 +119,12 @@ pub trait Isa: Copy {
         scalar::pair_counts::<_, _, ADD>(row, counts);
     }
 
+    /// As [`Isa::pair_sums`], of cells of `fx` (3 to 8) instead of 2 bytes.
+    #[inline(always)]
+    fn byte_cell_sums<const ADD: bool>(self, row: &[u8], fx: usize, sums: &mut [u16]) {
+        scalar::byte_cell_sums::<ADD>(row, fx, sums, 0);
+    }
+
     /// As [`Isa::pair_sums`], of sums.
     #[inline(always)]
     fn adjacent_sums<A: Adjacent, const ADD: bool>(self, row: &[A], sums: &mut [A]) {

@@ -26,6 +26,15 @@ where
     }
 }
 
+/// Sums of cells of `fx` bytes from sum `first` on, set or added.
+#[inline(always)]
+pub fn byte_cell_sums<const ADD: bool>(row: &[u8], fx: usize, sums: &mut [u16], first: usize) {
+    for (sum, cell) in sums.iter_mut().zip(row.chunks_exact(fx)).skip(first) {
+        let cell = cell.iter().fold(0, |cell, &voxel| cell + u16::from(voxel));
+        *sum = if ADD { *sum + cell } else { cell };
+    }
+}
+
 /// Quotients by a power of two.
 #[inline(always)]
 pub fn shift(sums: &[u16], shift: u32, out: &mut [u8]) {

@@ -67,8 +67,8 @@ pub struct Panel<'a, T> {
     pitch: isize,
     rows: usize,
     cols: usize,
-    /// Whether the rows are still in memory rather than in cache.
-    cold: bool,
+    /// If the rows are still in memory rather than in cache: how many rows ahead to ask for.
+    ahead: Option<usize>,
     lent: PhantomData<&'a [T]>,
 }
 
@@ -77,7 +77,7 @@ impl<'a, T> Panel<'a, T> {
     #[inline]
     pub fn dense(voxels: &'a [T], cols: usize) -> Self {
         let rows = voxels.len() / cols.max(1);
-        Panel { origin: voxels.as_ptr(), pitch: cols as isize, rows, cols, cold: false, lent: PhantomData }
+        Panel { origin: voxels.as_ptr(), pitch: cols as isize, rows, cols, ahead: None, lent: PhantomData }
     }
 
     /// Number of rows.
@@ -97,10 +97,9 @@ impl<'a, T> Panel<'a, T> {
     #[inline(always)]
     pub fn announce(&self, j: usize) {
         #[cfg(target_arch = "x86_64")]
-        if self.cold {
+        if let Some(ahead) = self.ahead {
             let bytes = self.cols * size_of::<T>();
-            let row = (j + AHEAD.div_ceil(bytes)) as isize;
-            let row = self.origin.wrapping_offset(row.wrapping_mul(self.pitch)).cast::<i8>();
+            let row = self.origin.wrapping_offset(((j + ahead) as isize).wrapping_mul(self.pitch)).cast::<i8>();
             for line in (0..bytes).step_by(64) {
                 // SAFETY: a hint, which reads nothing; the address may be anywhere.
                 unsafe { _mm_prefetch::<_MM_HINT_T0>(row.wrapping_add(line)) };
@@ -180,7 +179,7 @@ impl<'a, T> PanelMut<'a, T> {
             pitch: self.pitch,
             rows: self.rows,
             cols: self.cols,
-            cold: false,
+            ahead: None,
             lent: PhantomData,
         }
     }
@@ -267,7 +266,7 @@ impl<'a, T: Voxel> Source<'a, T> {
             pitch: self.axes[1].stride / size_of::<T>() as isize,
             rows: region[1].len,
             cols: region[0].len,
-            cold: true,
+            ahead: Some(AHEAD.div_ceil(region[0].len * size_of::<T>())),
             lent: PhantomData,
         })
     }
