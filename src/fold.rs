@@ -79,22 +79,25 @@ impl<T: Summand<A>, A: Sum> Kernel for Fold<'_, T, A> {
 impl<T: Summand<A>, A: Sum> Fold<'_, T, A> {
     #[inline(always)]
     fn rows(self, along: impl Along, counting: bool) {
-        let [fx, fy] = self.factor;
+        let ([fx, fy], mirrored) = (self.factor, self.mirrored);
         let cols = self.from.cols().div_ceil(fx);
         for (j, sums) in self.sums.chunks_exact_mut(cols).enumerate() {
-            let first = j * fy;
-            let end = (first + fy).min(self.from.rows());
-            let mut add = self.add;
-            // A lone trailing row is mirrored: added once more.
-            let again = self.mirrored && end - first < fy;
-            for y in (first..end).chain(again.then_some(first)) {
+            let (first, end) = (j * fy, ((j + 1) * fy).min(self.from.rows()));
+            for y in first..end {
                 self.from.announce(y);
-                let row = self.from.row(y);
-                fold_row(along, row, fx, self.mirrored, add, sums, false);
+                let (row, add) = (self.from.row(y), self.add || y > first);
+                fold_row(along, row, fx, mirrored, add, sums, false);
                 if counting {
-                    fold_row(along, row, fx, self.mirrored, add, &mut self.counts[j * cols..][..cols], true);
+                    fold_row(along, row, fx, mirrored, add, &mut self.counts[j * cols..][..cols], true);
                 }
-                add = true;
+            }
+            if mirrored && end - first < fy {
+                // A lone trailing row counts twice.
+                let row = self.from.row(first);
+                fold_row(along, row, fx, mirrored, true, sums, false);
+                if counting {
+                    fold_row(along, row, fx, mirrored, true, &mut self.counts[j * cols..][..cols], true);
+                }
             }
         }
     }
@@ -118,12 +121,17 @@ fn fold_row<T: Summand<A>, A: Sum>(
         along.fold::<T, A, false>(cells, fx, to, count);
     }
     if full < sums.len() {
-        let lift = |voxel: T| if count { voxel.occupied() } else { voxel.lift() };
-        let rest = &row[fx * full..];
-        let once = rest[1..].iter().fold(lift(rest[0]), |sum, &voxel| sum.plus(lift(voxel)));
-        let sum = if mirrored { once.plus(once) } else { once };
-        sums[full] = if add { sums[full].plus(sum) } else { sum };
+        fold_rest(&row[fx * full..], mirrored, add, &mut sums[full], count);
     }
+}
+
+/// The last, smaller cell of a row. Kept out of the loop over the rows, which needs the registers.
+#[inline(never)]
+fn fold_rest<T: Summand<A>, A: Sum>(rest: &[T], mirrored: bool, add: bool, sum: &mut A, count: bool) {
+    let lift = |voxel: T| if count { voxel.occupied() } else { voxel.lift() };
+    let once = rest[1..].iter().fold(lift(rest[0]), |sum, &voxel| sum.plus(lift(voxel)));
+    let cell = if mirrored { once.plus(once) } else { once };
+    *sum = if add { sum.plus(cell) } else { cell };
 }
 
 /// The way along a row of full cells.
