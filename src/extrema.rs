@@ -4,7 +4,8 @@
 
 use crate::fold::{Folding, Render, Sum, Summand};
 use crate::grid::{Array, Edge, Grid, Interrupted};
-use crate::simd::views::{Bool, Panel, PanelMut, Source, Span, Tiles, Voxel};
+use crate::simd::tiles::Tiles;
+use crate::simd::views::{Bool, Panel, PanelMut, Source, Span, Voxel};
 use crate::simd::{Backend, Isa, Kernel};
 use std::marker::PhantomData;
 

@@ -4,7 +4,8 @@
 //! stay in L1. Memory is read in address order: row after row, never the rows of a cell side by side.
 
 use crate::grid::{Child, Edge, Grid, Pooling};
-use crate::simd::views::{Panel, PanelMut, Source, Span, Tile, Voxel};
+use crate::simd::tiles::Tile;
+use crate::simd::views::{Panel, PanelMut, Source, Span, Voxel};
 use crate::simd::{Backend, Isa, Kernel};
 use std::marker::PhantomData;
 

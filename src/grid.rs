@@ -13,7 +13,8 @@
 //! business of a [`Pooling`].
 
 use crate::pool;
-use crate::simd::views::{Extent, Span, Target, Tile, Tiles, Voxel};
+use crate::simd::tiles::{Target, Tile, Tiles};
+use crate::simd::views::{Extent, Span, Voxel};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Bytes of state for a row of the input in a panel, at most, where factors allow: rows of sums have to stay in L1.

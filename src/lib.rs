@@ -5,7 +5,7 @@
 //! - [`simd`]: instruction sets, strided memory, hand-written kernels; the only unsafe code
 //! - [`pool`]: threads, and what a fork does to them
 //! - [`grid`]: shapes; the sweep that makes all mips from one read
-//! - [`fold`]: cells added up, level after level
+//! - [`fold`]: cells added up, level after level; [`sums`]: in which types, and divided how
 //! - [`averaging`], [`extrema`], [`mode`]: what a cell becomes
 //! - [`stream`]: the limit they are measured against
 //! - `python`: the binding (feature `python`)
@@ -20,6 +20,7 @@ pub mod pool;
 mod python;
 pub mod simd;
 pub mod stream;
+pub mod sums;
 #[cfg(test)]
 mod tests;
 

@@ -6,7 +6,8 @@
 //! mips happen in one sweep: a panel of labels is reduced again while it is in cache. Labels are compared by their bits.
 
 use crate::grid::{Array, Child, Edge, Grid, Interrupted, Pooling};
-use crate::simd::views::{Panel, PanelMut, Source, Span, Tile, Tiles};
+use crate::simd::tiles::{Tile, Tiles};
+use crate::simd::views::{Panel, PanelMut, Source, Span};
 use crate::simd::{Backend, Cells, Isa, Kernel, Label, Rule};
 
 /// The shape of a call of mode pooling.

@@ -5,7 +5,8 @@
 
 use crate::grid::{Array, Grid};
 use crate::simd::Backend;
-use crate::simd::views::{Extent, Source, Tiles, Voxel};
+use crate::simd::tiles::Tiles;
+use crate::simd::views::{Extent, Source, Voxel};
 use crate::{averaging, extrema, mode};
 
 type Index = [usize; 3];

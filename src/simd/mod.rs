@@ -10,6 +10,7 @@
 #[cfg(target_arch = "x86_64")]
 mod avx2;
 mod scalar;
+pub mod tiles;
 pub mod views;
 
 use std::ops::Add;

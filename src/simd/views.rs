@@ -1,24 +1,19 @@
-//! Strided memory, made safe: where voxels are read and written.
+//! Strided memory, made safe: where voxels are read.
 //!
-//! numpy hands over a pointer, extents and byte strides. Everything above this file works on *panels*: rows of
-//! equal length a fixed pitch apart, the two innermost axes of a region. [`Source`] lends panels of the input,
-//! [`Tiles`] cuts all mips of a call into disjoint tiles and hands each to one thread only, so that a [`Tile`] can
-//! lend panels to write into. Layouts without a unit stride (interleaved channels, unaligned fields) are gathered
-//! into a scratch panel and scattered back, a panel at a time: nothing is ever copied whole.
+//! numpy hands over a pointer, extents and byte strides. Everything above this folder works on *panels*: rows of
+//! equal length a fixed pitch apart, the two innermost axes of a region. [`Source`] lends panels of the input; `tiles`
+//! does the same for outputs. Layouts without a unit stride (interleaved channels, unaligned fields) are gathered
+//! into a scratch panel, a panel at a time: nothing is ever copied whole.
 //!
 //! Limits: regions are checked against extents here, once a panel, and everything above may be wrong without
 //! touching foreign memory; that the pointers, extents and strides are true is promised by the caller of `new`.
 
 #[cfg(target_arch = "x86_64")]
-use std::arch::x86_64::{_MM_HINT_T0, _mm_loadu_si128, _mm_prefetch, _mm_sfence, _mm_stream_si128};
+use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
 use std::marker::PhantomData;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// How far ahead memory is asked for, in bytes.
 const AHEAD: usize = 2048;
-
-/// Rows of fewer bytes are written through the cache: past it, lines that are not written whole cost many times more.
-const LONG: isize = 1024;
 
 /// Types for which every bit pattern is a value, so that any memory may be read as one.
 ///
@@ -118,11 +113,11 @@ impl<'a, T> Panel<'a, T> {
 
 /// Rows to write; as [`Panel`].
 pub struct PanelMut<'a, T> {
-    origin: *mut T,
-    pitch: isize,
-    rows: usize,
-    cols: usize,
-    lent: PhantomData<&'a mut [T]>,
+    pub(super) origin: *mut T,
+    pub(super) pitch: isize,
+    pub(super) rows: usize,
+    pub(super) cols: usize,
+    pub(super) lent: PhantomData<&'a mut [T]>,
 }
 
 impl<'a, T> PanelMut<'a, T> {
@@ -186,13 +181,13 @@ impl<'a, T> PanelMut<'a, T> {
 }
 
 /// Where a region begins, and whether its rows can be lent as they lie.
-struct Place {
-    offset: isize,
-    direct: bool,
+pub(super) struct Place {
+    pub offset: isize,
+    pub direct: bool,
 }
 
 /// Axis 0 runs along a row, axis 1 from row to row; of the other axes a region holds one index.
-fn place<T>(origin: usize, axes: &[Extent], region: &[Span]) -> Place {
+pub(super) fn place<T>(origin: usize, axes: &[Extent], region: &[Span]) -> Place {
     assert!(axes.len() >= 2 && axes.len() == region.len());
     let size = size_of::<T>() as isize;
     let mut offset = 0;
@@ -208,7 +203,7 @@ fn place<T>(origin: usize, axes: &[Extent], region: &[Span]) -> Place {
 }
 
 /// Whether all indices of `axes` lead to one of `len` voxels, upwards.
-fn fits<T>(axes: &[Extent], len: usize) -> bool {
+pub(super) fn fits<T>(axes: &[Extent], len: usize) -> bool {
     let size = size_of::<T>() as isize;
     let reach = axes.iter().try_fold(1, |reach: usize, axis| {
         let steps = usize::try_from(axis.stride / size).ok().filter(|_| axis.stride % size == 0)?;
@@ -315,198 +310,6 @@ unsafe fn gather_row<T: Voxel>(row: &mut [T], from: *const u8, step: isize) {
     }
 }
 
-/// One output array and how the tiles divide it.
-pub struct Target {
-    /// First voxel.
-    pub origin: *mut u8,
-    /// Its axes, in the order of the source's.
-    pub axes: Vec<Extent>,
-    /// Extent of a tile along each axis; the last tile of an axis may be shorter.
-    pub tile: Vec<usize>,
-    /// Whether rows are written past the cache.
-    pub streams: bool,
-}
-
-/// All outputs of a call, cut into tiles that no two threads share.
-///
-/// Tile `t` of an axis holds the indices `t * tile .. (t + 1) * tile` of every mip, so different tiles are disjoint
-/// in each mip, and every tile is handed out once.
-pub struct Tiles<'a, T> {
-    targets: Vec<Target>,
-    counts: Vec<usize>,
-    next: AtomicUsize,
-    lent: PhantomData<&'a mut [T]>,
-}
-
-// SAFETY: threads reach the memory only through `Tile`s, which are disjoint (see above).
-unsafe impl<T: Send> Sync for Tiles<'_, T> {}
-// SAFETY: as a `&mut [T]`.
-unsafe impl<T: Send> Send for Tiles<'_, T> {}
-
-impl<'a, T: Voxel> Tiles<'a, T> {
-    /// The outputs `targets`, `counts` tiles along each axis.
-    ///
-    /// # Safety
-    /// For `'a`, every index within a target's axes leads to a writable `T` (aligned or not), no two indices of a
-    /// target to overlapping memory, no two targets overlap, and nobody else reads or writes there.
-    pub unsafe fn new(targets: Vec<Target>, counts: Vec<usize>) -> Self {
-        for target in &targets {
-            assert!(target.axes.len() == counts.len() && target.tile.len() == counts.len() && counts.len() >= 2);
-        }
-        Tiles { targets, counts, next: AtomicUsize::new(0), lent: PhantomData }
-    }
-
-    /// Outputs that are slices, one behind the other along `targets[i].axes` or further apart.
-    ///
-    /// # Panics
-    /// If the axes lead out of a slice, or a target begins elsewhere or overlaps itself.
-    pub fn of_slices(slices: &'a mut [Vec<T>], targets: Vec<Target>, counts: Vec<usize>) -> Self {
-        assert!(slices.len() == targets.len());
-        for (slice, target) in slices.iter().zip(&targets) {
-            assert!(fits::<T>(&target.axes, slice.len()) && target.origin.cast_const() == slice.as_ptr().cast());
-            let mut axes: Vec<Extent> = target.axes.iter().copied().filter(|axis| axis.len > 1).collect();
-            axes.sort_by_key(|axis| axis.stride);
-            let mut reach = size_of::<T>();
-            for axis in axes {
-                assert!(axis.stride.unsigned_abs() >= reach);
-                reach += (axis.len - 1) * axis.stride.unsigned_abs();
-            }
-        }
-        // SAFETY: the slices are borrowed mutably for 'a, and the axes neither leave them nor overlap.
-        unsafe { Tiles::new(targets, counts) }
-    }
-
-    /// How many tiles there are.
-    pub fn len(&self) -> usize {
-        self.counts.iter().product()
-    }
-
-    /// Whether there is nothing to do.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
-    /// A worker's place among the tiles; it holds none until [`Tile::advance`].
-    pub fn worker(&self) -> Tile<'_, T> {
-        Tile { tiles: self, at: vec![usize::MAX; self.counts.len()] }
-    }
-}
-
-/// The tile a thread works on.
-pub struct Tile<'t, T> {
-    tiles: &'t Tiles<'t, T>,
-    at: Vec<usize>,
-}
-
-impl<T: Voxel> Tile<'_, T> {
-    /// Goes on to the next tile that nobody has had; false when there is none.
-    pub fn advance(&mut self) -> bool {
-        let mut number = self.tiles.next.fetch_add(1, Ordering::Relaxed);
-        if number >= self.tiles.len() {
-            self.at.fill(usize::MAX);
-            return false;
-        }
-        for (at, &count) in self.at.iter_mut().zip(&self.tiles.counts) {
-            *at = number % count;
-            number /= count;
-        }
-        true
-    }
-
-    /// Where the tile stands along each axis, counted in tiles.
-    pub fn at(&self) -> &[usize] {
-        &self.at
-    }
-
-    /// Lets `fill` write the rows of `region` of output `mip`: as they lie, or into `scratch`, scattered afterwards.
-    #[inline]
-    pub fn write(
-        &mut self,
-        mip: usize,
-        region: &[Span],
-        scratch: &mut Vec<T>,
-        fill: impl FnOnce(&mut PanelMut<'_, T>),
-    ) {
-        let target = &self.tiles.targets[mip];
-        for (((span, &at), &tile), axis) in region.iter().zip(&self.at).zip(&target.tile).zip(&target.axes) {
-            let first = at.checked_mul(tile).expect("a tile that was handed out");
-            assert!(span.start >= first && span.start + span.len <= first.saturating_add(tile).min(axis.len));
-        }
-        let Place { offset, direct } = place::<T>(target.origin as usize, &target.axes, region);
-        let (cols, rows) = (region[0].len, region[1].len);
-        let (step, pitch) = (target.axes[0].stride, target.axes[1].stride);
-        // SAFETY: the region was checked against the extents that `new` was promised.
-        let origin = unsafe { target.origin.offset(offset) };
-        let bytes = (cols * size_of::<T>()) as isize;
-        let streams = target.streams && (pitch == bytes || bytes >= LONG);
-        if direct && !streams {
-            let pitch = pitch / size_of::<T>() as isize;
-            return fill(&mut PanelMut { origin: origin.cast(), pitch, rows, cols, lent: PhantomData });
-        }
-        scratch.resize(rows * cols, T::default());
-        fill(&mut PanelMut::dense(scratch, cols));
-        if direct && pitch == bytes {
-            // SAFETY: the rows lie one behind the other, and are this tile's alone.
-            return unsafe { stream_row(scratch, origin.cast()) };
-        }
-        for (j, row) in scratch.chunks_exact(cols).enumerate() {
-            // SAFETY: row j is inside the region, which is this tile's alone.
-            unsafe {
-                let to = origin.offset(j as isize * pitch);
-                if direct {
-                    stream_row(row, to.cast());
-                } else {
-                    row.iter()
-                        .enumerate()
-                        .for_each(|(i, &v)| to.offset(i as isize * step).cast::<T>().write_unaligned(v));
-                }
-            }
-        }
-    }
-}
-
-impl<T> Drop for Tile<'_, T> {
-    fn drop(&mut self) {
-        // Stores past the cache are not ordered with others: let them arrive before anybody is told that the work is done.
-        #[cfg(target_arch = "x86_64")]
-        // SAFETY: part of every x86-64.
-        unsafe {
-            _mm_sfence();
-        }
-    }
-}
-
-/// Copies a row to memory past the cache, which saves reading what is overwritten.
-///
-/// # Safety
-/// `to` is the first of `row.len()` aligned voxels that are the caller's to write.
-#[cfg(target_arch = "x86_64")]
-#[inline]
-unsafe fn stream_row<T: Voxel>(row: &[T], to: *mut T) {
-    let (bytes, from, to) = (size_of_val(row), row.as_ptr().cast::<u8>(), to.cast::<u8>());
-    let head = to.align_offset(16).min(bytes);
-    let full = head + (bytes - head) / 16 * 16;
-    // SAFETY: all places are within the row; those streamed to are aligned to 16 bytes from `head` on.
-    unsafe {
-        std::ptr::copy_nonoverlapping(from, to, head);
-        for at in (head..full).step_by(16) {
-            _mm_stream_si128(to.add(at).cast(), _mm_loadu_si128(from.add(at).cast()));
-        }
-        std::ptr::copy_nonoverlapping(from.add(full), to.add(full), bytes - full);
-    }
-}
-
-/// Copies a row to memory.
-///
-/// # Safety
-/// `to` is the first of `row.len()` aligned voxels that are the caller's to write.
-#[cfg(not(target_arch = "x86_64"))]
-#[inline]
-unsafe fn stream_row<T: Voxel>(row: &[T], to: *mut T) {
-    // SAFETY: the caller's promise.
-    unsafe { std::ptr::copy_nonoverlapping(row.as_ptr(), to, row.len()) }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -556,47 +359,5 @@ mod tests {
         // SAFETY: four voxels as 2 x 2.
         let source = unsafe { Source::<u8>::new(voxels.as_ptr(), axes(&[2, 2], &[1, 2])) };
         source.panel(&[Span { start: 1, len: 2 }, Span { start: 0, len: 1 }], &mut Vec::new());
-    }
-
-    #[test]
-    fn every_tile_is_handed_out_once_and_writes_scatter() {
-        let mut voxels = vec![0u16; 10];
-        let target = Target {
-            origin: voxels.as_mut_ptr().cast(),
-            axes: axes(&[5, 1], &[4, 20]),
-            tile: vec![2, 1],
-            streams: false,
-        };
-        // SAFETY: every second of ten voxels, in three tiles.
-        let tiles = unsafe { Tiles::<u16>::new(vec![target], vec![3, 1]) };
-        let mut tile = tiles.worker();
-        let mut seen = Vec::new();
-        while tile.advance() {
-            let first = tile.at()[0] * 2;
-            seen.push(tile.at()[0]);
-            let region = [Span { start: first, len: 2.min(5 - first) }, Span { start: 0, len: 1 }];
-            tile.write(0, &region, &mut Vec::new(), |panel| panel.row_mut(0).fill(first as u16 + 1));
-        }
-        assert!(!tile.advance());
-        assert_eq!(seen, [0, 1, 2]);
-        assert_eq!(voxels, [1, 0, 1, 0, 3, 0, 3, 0, 5, 0]);
-    }
-
-    #[test]
-    #[should_panic]
-    fn a_write_outside_of_the_tile_is_refused() {
-        let mut voxels = vec![0u16; 4];
-        let target = Target {
-            origin: voxels.as_mut_ptr().cast(),
-            axes: axes(&[4, 1], &[2, 8]),
-            tile: vec![2, 1],
-            streams: false,
-        };
-        // SAFETY: four voxels in two tiles.
-        let tiles = unsafe { Tiles::<u16>::new(vec![target], vec![2, 1]) };
-        let mut tile = tiles.worker();
-        assert!(tile.advance());
-        let region = [Span { start: 1, len: 2 }, Span { start: 0, len: 1 }];
-        tile.write(0, &region, &mut Vec::new(), |panel| panel.row_mut(0).fill(1));
     }
 }

@@ -1,0 +1,289 @@
+//! Sums of pairs and of longer cells along a row, and their quotients.
+
+use super::mend;
+use crate::simd::{Adjacent, Widen, scalar};
+use std::arch::x86_64::*;
+
+/// The walk along a row of pairs: 32 bytes of voxels to 32 bytes of sums (or counts) twice as wide. Says how many sums are
+/// done; what is left is less than a vector.
+///
+/// # Safety
+/// Needs AVX2.
+#[inline(always)]
+pub unsafe fn walk_pairs<T: Widen, const ADD: bool, const COUNT: bool>(row: &[T], sums: &mut [T::Wide]) -> usize {
+    const { assert!(size_of::<T::Wide>() == 2 * size_of::<T>()) };
+    let lanes = 32 / size_of::<T::Wide>();
+    let full = sums.len().min(row.len() / 2) / lanes * lanes;
+    for i in (0..full).step_by(lanes) {
+        // SAFETY: AVX2 is on; 2 i + 2 lanes <= row.len() and i + lanes <= sums.len(), by `full`.
+        unsafe {
+            let mut voxels = _mm256_loadu_si256(row.as_ptr().add(2 * i).cast());
+            if COUNT {
+                voxels = T::Lanes::occupied(voxels);
+            }
+            let mut sum = T::Lanes::pairs(voxels);
+            let at = sums.as_mut_ptr().add(i).cast();
+            if ADD {
+                sum = <T::Wide as Adjacent>::Lanes::plus(_mm256_loadu_si256(at), sum);
+            }
+            _mm256_storeu_si256(at, sum);
+        }
+    }
+    full
+}
+
+/// The walk along a row of sums: 64 bytes to 32.
+///
+/// # Safety
+/// Needs AVX2.
+#[inline(always)]
+pub unsafe fn walk_adjacent<A: Adjacent, const ADD: bool>(row: &[A], sums: &mut [A]) -> usize {
+    let lanes = 32 / size_of::<A>();
+    let full = sums.len().min(row.len() / 2) / lanes * lanes;
+    for i in (0..full).step_by(lanes) {
+        // SAFETY: AVX2 is on; 2 i + 2 lanes <= row.len() and i + lanes <= sums.len(), by `full`.
+        unsafe {
+            let from: *const __m256i = row.as_ptr().add(2 * i).cast();
+            let mut sum = mend(A::Lanes::adjacent(_mm256_loadu_si256(from), _mm256_loadu_si256(from.add(1))));
+            let at = sums.as_mut_ptr().add(i).cast();
+            if ADD {
+                sum = A::Lanes::plus(_mm256_loadu_si256(at), sum);
+            }
+            _mm256_storeu_si256(at, sum);
+        }
+    }
+    full
+}
+
+/// The walk along a row of cells of `fx` (at most 8) bytes: each is loaded as eight bytes, what is not its own is masked,
+/// and the sum of absolute differences from zero adds up the rest. Says how many sums are done.
+#[inline]
+#[target_feature(enable = "avx2")]
+pub fn walk_byte_cells<const ADD: bool>(row: &[u8], fx: usize, sums: &mut [u16]) -> usize {
+    assert!((1..=8).contains(&fx));
+    let zero = _mm256_setzero_si256();
+    let own = _mm256_set1_epi64x((u64::MAX >> (64 - 8 * fx)) as i64);
+    // The last cell that eight bytes of the row begin with.
+    let cells = sums.len().min(if row.len() < 8 { 0 } else { (row.len() - 8) / fx + 1 });
+    let full = cells / 16 * 16;
+    for i in (0..full).step_by(16) {
+        // SAFETY: eight bytes from cell i + 15 on are within the row, and i + 16 sums within `sums`, by `full`.
+        unsafe {
+            let cell = |k: usize| row.as_ptr().add((i + k) * fx).cast::<i64>().read_unaligned();
+            // Sums of cells k, k + 1, k + 8, k + 9: the order in which packing puts them right.
+            let four = |k: usize| {
+                let cells = _mm256_setr_epi64x(cell(k), cell(k + 1), cell(k + 8), cell(k + 9));
+                _mm256_sad_epu8(_mm256_and_si256(cells, own), zero)
+            };
+            let low = _mm256_packus_epi32(pack_quads(four(0), four(2)), pack_quads(four(4), four(6)));
+            let at = sums.as_mut_ptr().add(i).cast();
+            _mm256_storeu_si256(at, if ADD { _mm256_add_epi16(_mm256_loadu_si256(at), low) } else { low });
+        }
+    }
+    full
+}
+
+/// The low halves of the quads of a and b, lane by lane.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn pack_quads(a: __m256i, b: __m256i) -> __m256i {
+    let (a, b) = (_mm256_castsi256_ps(a), _mm256_castsi256_ps(b));
+    _mm256_castps_si256(_mm256_shuffle_ps::<0b10_00_10_00>(a, b))
+}
+
+/// A vector of sums.
+///
+/// # Safety
+/// All methods need AVX2.
+pub trait Sums {
+    unsafe fn plus(a: __m256i, b: __m256i) -> __m256i;
+    /// Sums of neighbours, in the order that [`mend`] puts right.
+    unsafe fn adjacent(a: __m256i, b: __m256i) -> __m256i;
+}
+
+/// A vector of voxels to be summed in pairs.
+///
+/// # Safety
+/// All methods need AVX2.
+pub trait Pairs {
+    /// Sums of neighbours, twice as wide.
+    unsafe fn pairs(v: __m256i) -> __m256i;
+    /// 1 where a voxel is not background.
+    unsafe fn occupied(v: __m256i) -> __m256i;
+}
+
+macro_rules! sums {
+    ($($name:ident, |$a:ident, $b:ident| $plus:expr, $adjacent:expr;)*) => {$(
+        pub struct $name;
+
+        impl Sums for $name {
+            #[inline(always)]
+            unsafe fn plus($a: __m256i, $b: __m256i) -> __m256i {
+                // SAFETY: the caller has AVX2.
+                unsafe { $plus }
+            }
+            #[inline(always)]
+            unsafe fn adjacent($a: __m256i, $b: __m256i) -> __m256i {
+                // SAFETY: the caller has AVX2.
+                unsafe { $adjacent }
+            }
+        }
+    )*};
+}
+sums! {
+    WordSums, |a, b| _mm256_add_epi16(a, b), _mm256_hadd_epi16(a, b);
+    DoubleSums, |a, b| _mm256_add_epi32(a, b), _mm256_hadd_epi32(a, b);
+    QuadSums, |a, b| _mm256_add_epi64(a, b), _mm256_add_epi64(_mm256_unpacklo_epi64(a, b), _mm256_unpackhi_epi64(a, b));
+    FloatSums, |a, b| _mm256_castpd_si256(_mm256_add_pd(_mm256_castsi256_pd(a), _mm256_castsi256_pd(b))),
+        _mm256_castpd_si256(_mm256_hadd_pd(_mm256_castsi256_pd(a), _mm256_castsi256_pd(b)));
+}
+
+macro_rules! pairs {
+    ($($name:ident, |$v:ident| $pairs:expr, $occupied:expr;)*) => {$(
+        pub struct $name;
+
+        impl Pairs for $name {
+            #[inline(always)]
+            unsafe fn pairs($v: __m256i) -> __m256i {
+                // SAFETY: the caller has AVX2.
+                unsafe { $pairs }
+            }
+            #[inline(always)]
+            unsafe fn occupied($v: __m256i) -> __m256i {
+                // SAFETY: the caller has AVX2.
+                unsafe { $occupied }
+            }
+        }
+    )*};
+}
+// Occupied: a comparison's -1 for equal, plus 1.
+pairs! {
+    // 255 + 255 is far below the saturation at 32767.
+    U8Pairs, |v| _mm256_maddubs_epi16(v, _mm256_set1_epi8(1)), occupied_bytes(v);
+    I8Pairs, |v| _mm256_maddubs_epi16(_mm256_set1_epi8(1), v), occupied_bytes(v);
+    // There is no unsigned multiply-add of words: part them by mask and shift.
+    U16Pairs, |v| _mm256_add_epi32(_mm256_and_si256(v, _mm256_set1_epi32(0xffff)), _mm256_srli_epi32::<16>(v)),
+        occupied_words(v);
+    I16Pairs, |v| _mm256_madd_epi16(v, _mm256_set1_epi16(1)), occupied_words(v);
+    U32Pairs, |v| u32_pairs(v), occupied_doubles(v);
+    // There is no arithmetic shift of quads: move the zero, and move it back twice.
+    I32Pairs, |v| _mm256_sub_epi64(u32_pairs(_mm256_xor_si256(v, _mm256_set1_epi32(i32::MIN))), _mm256_set1_epi64x(1 << 32)),
+        occupied_doubles(v);
+    F32Pairs, |v| f32_pairs(v), f32_occupied(v);
+}
+
+#[inline]
+#[target_feature(enable = "avx2")]
+fn u32_pairs(v: __m256i) -> __m256i {
+    _mm256_add_epi64(_mm256_and_si256(v, _mm256_set1_epi64x(0xffff_ffff)), _mm256_srli_epi64::<32>(v))
+}
+
+#[inline]
+#[target_feature(enable = "avx2")]
+fn f32_pairs(v: __m256i) -> __m256i {
+    let v = _mm256_castsi256_ps(v);
+    let low = _mm256_cvtps_pd(_mm256_castps256_ps128(v));
+    let high = _mm256_cvtps_pd(_mm256_extractf128_ps::<1>(v));
+    // hadd gives pairs 0, 2, 1, 3.
+    _mm256_castpd_si256(_mm256_permute4x64_pd::<0b11_01_10_00>(_mm256_hadd_pd(low, high)))
+}
+
+#[inline]
+#[target_feature(enable = "avx2")]
+fn occupied_bytes(v: __m256i) -> __m256i {
+    _mm256_add_epi8(_mm256_cmpeq_epi8(v, _mm256_setzero_si256()), _mm256_set1_epi8(1))
+}
+
+#[inline]
+#[target_feature(enable = "avx2")]
+fn occupied_words(v: __m256i) -> __m256i {
+    _mm256_add_epi16(_mm256_cmpeq_epi16(v, _mm256_setzero_si256()), _mm256_set1_epi16(1))
+}
+
+#[inline]
+#[target_feature(enable = "avx2")]
+fn occupied_doubles(v: __m256i) -> __m256i {
+    _mm256_add_epi32(_mm256_cmpeq_epi32(v, _mm256_setzero_si256()), _mm256_set1_epi32(1))
+}
+
+#[inline]
+#[target_feature(enable = "avx2")]
+fn f32_occupied(v: __m256i) -> __m256i {
+    // Unordered or not equal: NaN is a value, -0.0 is background.
+    let value = _mm256_cmp_ps::<_CMP_NEQ_UQ>(_mm256_castsi256_ps(v), _mm256_setzero_ps());
+    _mm256_castps_si256(_mm256_and_ps(value, _mm256_set1_ps(1.0)))
+}
+
+/// Sums of 16 bits to bytes, shifted: says how many are done.
+#[inline]
+#[target_feature(enable = "avx2")]
+pub fn walk_shift(sums: &[u16], shift: u32, out: &mut [u8]) -> usize {
+    let count = _mm_cvtsi32_si128(shift as i32);
+    let full = sums.len().min(out.len()) / 32 * 32;
+    for i in (0..full).step_by(32) {
+        // SAFETY: i + 32 <= sums.len() and out.len(), by `full`.
+        unsafe {
+            let at: *const __m256i = sums.as_ptr().add(i).cast();
+            let low = _mm256_srl_epi16(_mm256_loadu_si256(at), count);
+            let high = _mm256_srl_epi16(_mm256_loadu_si256(at.add(1)), count);
+            _mm256_storeu_si256(out.as_mut_ptr().add(i).cast(), mend(_mm256_packus_epi16(low, high)));
+        }
+    }
+    full
+}
+
+/// Sums of 16 bits to bytes, divided by counts: says how many are done.
+///
+/// In floats, which is exact: a quotient that is no integer is at least 1 / count below the next one, more than rounding
+/// can move it while sums and counts fit 24 bits.
+#[inline]
+#[target_feature(enable = "avx2")]
+pub fn walk_divide(sums: &[u16], counts: &[u16], out: &mut [u8]) -> usize {
+    let full = sums.len().min(counts.len()).min(out.len()) / 16 * 16;
+    for i in (0..full).step_by(16) {
+        // SAFETY: i + 16 <= the length of each, by `full`.
+        unsafe {
+            let sums = _mm256_loadu_si256(sums.as_ptr().add(i).cast());
+            let counts = _mm256_loadu_si256(counts.as_ptr().add(i).cast());
+            let counts = _mm256_max_epu16(counts, _mm256_set1_epi16(1));
+            let zero = _mm256_setzero_si256();
+            let low = quotients(_mm256_unpacklo_epi16(sums, zero), _mm256_unpacklo_epi16(counts, zero));
+            let high = quotients(_mm256_unpackhi_epi16(sums, zero), _mm256_unpackhi_epi16(counts, zero));
+            let words = _mm256_packus_epi32(low, high);
+            let bytes = mend(_mm256_packus_epi16(words, words));
+            _mm_storeu_si128(out.as_mut_ptr().add(i).cast(), _mm256_castsi256_si128(bytes));
+        }
+    }
+    full
+}
+
+/// As [`walk_divide`], sums of 32 bits to words; vectors with a sum beyond 24 bits are left to integers.
+#[inline]
+#[target_feature(enable = "avx2")]
+pub fn walk_divide_u32(sums: &[u32], counts: &[u32], out: &mut [u16]) -> usize {
+    let full = sums.len().min(counts.len()).min(out.len()) / 16 * 16;
+    for i in (0..full).step_by(16) {
+        // SAFETY: i + 16 <= the length of each, by `full`.
+        unsafe {
+            let at: *const __m256i = sums.as_ptr().add(i).cast();
+            let (low, high) = (_mm256_loadu_si256(at), _mm256_loadu_si256(at.add(1)));
+            let beyond = _mm256_srli_epi32::<24>(_mm256_or_si256(low, high));
+            if _mm256_testz_si256(beyond, beyond) == 0 {
+                scalar::divide(&sums[i..i + 16], &counts[i..i + 16], &mut out[i..i + 16]);
+                continue;
+            }
+            let at: *const __m256i = counts.as_ptr().add(i).cast();
+            let one = _mm256_set1_epi32(1);
+            let low = quotients(low, _mm256_max_epu32(_mm256_loadu_si256(at), one));
+            let high = quotients(high, _mm256_max_epu32(_mm256_loadu_si256(at.add(1)), one));
+            _mm256_storeu_si256(out.as_mut_ptr().add(i).cast(), mend(_mm256_packus_epi32(low, high)));
+        }
+    }
+    full
+}
+
+#[inline]
+#[target_feature(enable = "avx2")]
+fn quotients(sums: __m256i, counts: __m256i) -> __m256i {
+    _mm256_cvttps_epi32(_mm256_div_ps(_mm256_cvtepi32_ps(sums), _mm256_cvtepi32_ps(counts)))
+}

@@ -1,0 +1,238 @@
+//! The arithmetic of averaging: which sums a dtype can have, and how they are divided.
+//!
+//! Tables of types, and the few rules that differ between them: integers divide toward zero, floats by a plain division, and
+//! long sums of float64 keep what rounding takes.
+
+use crate::fold::{Sum, Summand, any_cells};
+use crate::simd::Isa;
+
+/// What can be divided: the arithmetic of the sums.
+pub trait Quotient: Sum {
+    /// `self / 2^shift`, toward zero for integers.
+    fn halved(self, shift: u32) -> Self;
+    /// `self / count`, toward zero for integers, and plain zero for a count of zero, whose sum is zero.
+    fn over(self, count: Self) -> Self;
+    /// The weight as a sum.
+    fn from_weight(weight: u128) -> Self;
+}
+
+/// A voxel as the mean of a sum.
+pub trait Mean<A: Quotient>: Summand<A> {
+    /// `out[i] = sums[i] / 2^shift`.
+    #[inline(always)]
+    fn shift<I: Isa>(_isa: I, sums: &[A], shift: u32, out: &mut [Self]) {
+        for (voxel, &sum) in out.iter_mut().zip(sums) {
+            *voxel = Self::lower(sum.halved(shift));
+        }
+    }
+
+    /// `out[i] = sums[i] / counts[i]`, or 0 where there is no count.
+    #[inline(always)]
+    fn divide<I: Isa>(_isa: I, sums: &[A], counts: &[A], out: &mut [Self]) {
+        for ((voxel, &sum), &count) in out.iter_mut().zip(sums).zip(counts) {
+            *voxel = Self::lower(sum.over(count));
+        }
+    }
+}
+
+macro_rules! summands {
+    ($($t:ty => $($sum:ty $(, $pair_sums:ident $(, $pair_counts:ident)?)?);+)*) => {$($(
+        impl Summand<$sum> for $t {
+            #[inline(always)]
+            fn lift(self) -> $sum {
+                self as $sum
+            }
+            #[inline(always)]
+            fn occupied(self) -> $sum {
+                // NaN is a value, -0.0 is background.
+                (self != (0 as $t)) as u8 as $sum
+            }
+            #[inline(always)]
+            fn lower(sum: $sum) -> Self {
+                sum as $t
+            }
+            $(
+                #[inline(always)]
+                fn pair_sums<I: Isa, const ADD: bool>(isa: I, row: &[Self], sums: &mut [$sum]) {
+                    isa.$pair_sums::<$t, ADD>(row, sums);
+                }
+                $(
+                    #[inline(always)]
+                    fn pair_counts<I: Isa, const ADD: bool>(isa: I, row: &[Self], counts: &mut [$sum]) {
+                        isa.$pair_counts::<$t, ADD>(row, counts);
+                    }
+                )?
+            )?
+        }
+    )+)*};
+}
+summands! {
+    u8 => u32; u64
+    u16 => u16, adjacent_sums; u32, pair_sums, pair_counts; u64
+    u32 => u32, adjacent_sums; u64, pair_sums, pair_counts; u128
+    u64 => u64, adjacent_sums; u128
+    u128 => u128
+    i8 => i16, pair_sums, pair_counts; i32; i64
+    i16 => i16, adjacent_sums; i32, pair_sums, pair_counts; i64
+    i32 => i32, adjacent_sums; i64, pair_sums, pair_counts; i128
+    i64 => i64, adjacent_sums; i128
+    i128 => i128
+    f32 => f64, pair_sums, pair_counts
+    f64 => f64, adjacent_sums
+}
+
+impl Summand<u16> for u8 {
+    #[inline(always)]
+    fn lift(self) -> u16 {
+        u16::from(self)
+    }
+    #[inline(always)]
+    fn occupied(self) -> u16 {
+        u16::from(self != 0)
+    }
+    #[inline(always)]
+    fn lower(sum: u16) -> Self {
+        sum as u8
+    }
+    #[inline(always)]
+    fn pair_sums<I: Isa, const ADD: bool>(isa: I, row: &[Self], sums: &mut [u16]) {
+        isa.pair_sums::<u8, ADD>(row, sums);
+    }
+    #[inline(always)]
+    fn pair_counts<I: Isa, const ADD: bool>(isa: I, row: &[Self], counts: &mut [u16]) {
+        isa.pair_counts::<u8, ADD>(row, counts);
+    }
+    #[inline(always)]
+    fn cell_sums<I: Isa, const ADD: bool>(isa: I, row: &[Self], fx: usize, sums: &mut [u16]) {
+        if fx <= 8 {
+            isa.byte_cell_sums::<ADD>(row, fx, sums);
+        } else {
+            any_cells::<Self, u16, ADD>(row, fx, sums, Self::lift);
+        }
+    }
+}
+
+/// A float64 sum and what rounding took from it (D. E. Knuth's exact sum of two floats, TAOCP 2, 4.2.2): for long sums.
+#[derive(Clone, Copy, Default)]
+pub struct TwoFloats(f64, f64);
+
+impl Sum for TwoFloats {
+    #[inline(always)]
+    fn plus(self, other: Self) -> Self {
+        let sum = self.0 + other.0;
+        let taken = sum - self.0;
+        let lost = (self.0 - (sum - taken)) + (other.0 - taken) + (self.1 + other.1);
+        // Infinity and NaN have lost nothing.
+        TwoFloats(sum, if lost.is_finite() { lost } else { 0.0 })
+    }
+}
+
+impl Quotient for TwoFloats {
+    #[inline(always)]
+    fn over(self, count: Self) -> Self {
+        TwoFloats((self.0 + self.1).over(count.0), 0.0)
+    }
+    #[inline(always)]
+    fn halved(self, shift: u32) -> Self {
+        TwoFloats((self.0 + self.1).halved(shift), 0.0)
+    }
+    #[inline(always)]
+    fn from_weight(weight: u128) -> Self {
+        TwoFloats(weight as f64, 0.0)
+    }
+}
+
+impl Summand<TwoFloats> for TwoFloats {
+    #[inline(always)]
+    fn lift(self) -> TwoFloats {
+        self
+    }
+    #[inline(always)]
+    fn occupied(self) -> TwoFloats {
+        unreachable!("voxels are counted, sums are not")
+    }
+    #[inline(always)]
+    fn lower(sum: TwoFloats) -> Self {
+        sum
+    }
+}
+
+impl Summand<TwoFloats> for f64 {
+    #[inline(always)]
+    fn lift(self) -> TwoFloats {
+        TwoFloats(self, 0.0)
+    }
+    #[inline(always)]
+    fn occupied(self) -> TwoFloats {
+        TwoFloats(f64::from(u8::from(self != 0.0)), 0.0)
+    }
+    #[inline(always)]
+    fn lower(sum: TwoFloats) -> Self {
+        sum.0
+    }
+}
+
+macro_rules! integer_sums {
+    ($($t:ty, |$sum:ident, $by:ident| $over:expr;)*) => {$(
+        impl Sum for $t {
+            #[inline(always)]
+            fn plus(self, other: Self) -> Self {
+                self + other
+            }
+        }
+
+        impl Quotient for $t {
+            #[inline(always)]
+            fn over(self, count: Self) -> Self {
+                let ($sum, $by) = (self, count.max(1));
+                $over
+            }
+            #[inline(always)]
+            fn halved(self, shift: u32) -> Self {
+                // Shifts go down, not toward zero: lift negative sums first.
+                let sign = if <$t>::MIN < 0 as $t { self >> (<$t>::BITS - 1) } else { 0 };
+                (self + (sign & ((1 << shift) - 1))) >> shift
+            }
+            #[inline(always)]
+            fn from_weight(weight: u128) -> Self {
+                weight as $t
+            }
+        }
+    )*};
+}
+// Division by floats is vectors wide, and exact: a quotient that is no integer is at least 1 / by below the next one, more
+// than rounding moves it while sum + by stays below 2^24 in f32 and 2^53 in f64.
+integer_sums! {
+    u16, |sum, by| (sum as f32 / by as f32) as u16;
+    i16, |sum, by| (sum as f32 / by as f32) as i16;
+    u32, |sum, by| (sum as f64 / by as f64) as u32;
+    i32, |sum, by| (sum as f64 / by as f64) as i32;
+    u64, |sum, by| if sum < 1 << 53 { (sum as i64 as f64 / by as i64 as f64) as i64 as u64 } else { sum / by };
+    i64, |sum, by| if sum.unsigned_abs() < 1 << 53 { (sum as f64 / by as f64) as i64 } else { sum / by };
+    u128, |sum, by| sum / by;
+    i128, |sum, by| sum / by;
+}
+
+impl Sum for f64 {
+    #[inline(always)]
+    fn plus(self, other: Self) -> Self {
+        self + other
+    }
+}
+
+impl Quotient for f64 {
+    #[inline(always)]
+    fn halved(self, shift: u32) -> Self {
+        // A power of two: exact but for subnormal quotients, which are rounded once, as by a division.
+        self * f64::from_bits((1023 - u64::from(shift)) << 52)
+    }
+    #[inline(always)]
+    fn over(self, count: Self) -> Self {
+        // + 0.0 turns the -0.0 of a cell of background into 0.0.
+        (self + 0.0) / count.max(1.0)
+    }
+    #[inline(always)]
+    fn from_weight(weight: u128) -> Self {
+        weight as f64
+    }
+}
