@@ -29,7 +29,7 @@ PACKAGE := $(shell find python -name '*.py' -o -name '*.pyi' -o -name 'py.typed'
 # A wheel for Linux is linked by zig against glibc 2.17, so that it runs wherever manylinux2014 does.
 ifeq ($(shell uname -s),Linux)
 WHEEL_TOOL  := maturin[zig]
-WHEEL_FLAGS := --zig --compatibility manylinux2014
+WHEEL_FLAGS := --zig --compatibility manylinux2014 --strip
 else
 WHEEL_TOOL  := maturin
 WHEEL_FLAGS :=

@@ -329,7 +329,9 @@ def main() -> None:
     try:
         factor = tuple(int(part) for part in options.factor.strip("() ").rstrip(",").split(","))
     except ValueError:
-        sys.exit(f"--factor: {options.factor!r} is not a list of whole numbers such as 2,2,1")
+        factor = ()
+    if not factor or min(factor) < 1:
+        sys.exit(f"--factor: {options.factor!r} is not a list of whole numbers from 1 on, such as 2,2,1")
 
     if options.volume:
         layers = read(Path(options.volume), options.method)
@@ -345,9 +347,12 @@ def main() -> None:
     factor = (factor + (1,) * len(shape))[: len(shape)]
     num_mips = mips_that_fit(shape, factor, options.mips)
     print(f"Factor {factor}, {num_mips} mips; each time is the median of {options.repeats} calls.")
-    print("A row's call makes all mips up to its own; its speed is voxels of the input (mip 0) per second.")
+    print("A row's call makes all mips up to its own; its speed is millions of voxels of the input (mip 0) per second.")
     pyramids = [pyramid(layer, factor, num_mips, options.repeats) for layer in layers]
-    draw(layers, pyramids, factor, Path(options.out))
+    try:
+        draw(layers, pyramids, factor, Path(options.out))
+    except OSError as error:
+        sys.exit(f"--out: {options.out!r} cannot be written: {error.strerror}")
     print(f"\nPicture written to {options.out}")
 
 

@@ -42,7 +42,7 @@ def arrow(ax: Axes, x: float, y: float, length: float = 0.9) -> None:
 
 
 def edges(ax: Axes) -> None:
-    ax.set_title("Edges: averaging by (2, 2), odd sizes", loc="left", color=INK, fontsize=11)
+    ax.set_title("Edges: mip 1 of averages, odd sizes", loc="left", color=INK, fontsize=11)
     img = np.array([[8, 4, 9], [4, 8, 1], [2, 6, 7], [6, 2, 3], [5, 9, 8]], dtype=np.uint8)
     board(ax, img, 0, 0)
     for i in range(0, 5, 2):
@@ -73,12 +73,12 @@ def truncation(ax: Axes) -> None:
 
 
 def ties(ax: Axes) -> None:
-    ax.set_title("Ties: labels by (2, 2)", loc="left", color=INK, fontsize=11)
+    ax.set_title("Ties: labels by (2, 2); axis 0 →, axis 1 ↓", loc="left", color=INK, fontsize=11)
     cells = [
         ([[1, 1], [2, 2]], "a equals b (or c): a", "a"),
         ([[1, 2], [2, 3]], "else b equals c: b", "b"),
-        ([[1, 2], [3, 3]], "else d", "d"),
-        ([[1, 2], [3, 4]], "else d", "d"),
+        ([[1, 2], [3, 3]], "else d (here: of two)", "d"),
+        ([[1, 2], [3, 4]], "else d (here: of none)", "d"),
     ]
     for k, (cell, rule, winner) in enumerate(cells):
         # Written row by row as one sees it: axis 0 to the right.

@@ -1,4 +1,4 @@
-"""Image pyramids for volumes: average, mode, min and max pooling as fast as memory."""
+"""Image pyramids for volumes: average, mode, min and max pooling of any numpy array."""
 
 from tinybrain import accelerated
 from tinybrain._native import __version__

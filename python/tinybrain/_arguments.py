@@ -24,6 +24,14 @@ _LARGEST = 1 << 63
 _MOST_MIPS = 1_000_000
 
 
+def as_array(name: str, img: npt.ArrayLike) -> Array:
+    """Return `img` as a plain array, or raise what numpy raises, with the argument's name."""
+    try:
+        return np.asarray(img)
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}") from None
+
+
 def factor_entries(factor: Factor) -> tuple[Any, ...]:
     """Return the entries of a factor, or raise `TypeError` if it isn't a row of numbers."""
     if isinstance(factor, (tuple, list)):
@@ -35,7 +43,9 @@ def factor_entries(factor: Factor) -> tuple[Any, ...]:
     elif isinstance(factor, Sequence) and not isinstance(factor, (str, bytes, bytearray)):
         entries = list(factor)
     else:
-        raise TypeError(f"factor: got {factor!r} of type {type(factor).__name__}; accepted is a tuple, list or array")
+        raise TypeError(
+            f"factor: got {factor!r} of type {type(factor).__name__}; accepted is an entry per axis, such as (2, 2, 1)"
+        )
     for entry in entries:
         if not isinstance(entry, (int, float, np.integer, np.floating)):
             raise TypeError(
@@ -109,7 +119,7 @@ def check_halving_sizes(shape: Shape, factor: Shape, num_mips: int) -> None:
         if shape[axis] >= 1 and shape[axis].bit_length() <= num_mips:
             raise ValueError(
                 f"img: axis {axis} has extent {shape[axis]}, which is too small for num_mips={num_mips} with factor "
-                f"{factor}; accepted are extents of at least 2**num_mips"
+                f"{factor}; accepted are extents of at least 2**num_mips (here: num_mips up to {shape[axis].bit_length() - 1})"
             )
 
 
@@ -130,7 +140,7 @@ def check_outputs(out: list[Array], img: Array, shapes: list[Shape], dtype: np.d
         if array.shape != shape:
             raise ValueError(f"out: mip {mip} has shape {array.shape}; accepted is {shape}")
         if array.dtype != dtype or not array.dtype.isnative:
-            raise ValueError(f"out: mip {mip} has dtype {array.dtype.str}; accepted is {dtype.str}")
+            raise ValueError(f"out: mip {mip} has dtype {_name(array.dtype)}; accepted is {_name(dtype)}")
         if not array.flags.writeable:
             raise ValueError(f"out: mip {mip} is read-only; accepted are arrays that can be written to")
         if _overlaps_itself(array):
@@ -138,6 +148,10 @@ def check_outputs(out: list[Array], img: Array, shapes: list[Shape], dtype: np.d
         if _share_memory(array, img):
             raise ValueError(f"out: mip {mip} shares memory with img; accepted are separate arrays")
     _check_separate(out)
+
+
+def _name(dtype: np.dtype[Any]) -> str:
+    return dtype.name if dtype.isnative else f"byte-swapped {dtype.name}"
 
 
 def _check_separate(out: list[Array]) -> None:

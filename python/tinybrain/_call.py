@@ -19,6 +19,7 @@ from tinybrain._arguments import (
     Array,
     Factor,
     Shape,
+    as_array,
     check_halving_sizes,
     check_mips,
     check_outputs,
@@ -96,7 +97,7 @@ class Call:
     ) -> None:
         self.method, self.sparse = method, truth("sparse", sparse)
         exact = truth("exact", exact)
-        self.img: Array = np.asarray(img)
+        self.img: Array = as_array(name, img)
         _check_dtype(method, name, self.img.dtype, exact)
         entries = factor_entries(factor)
         self.num_mips = integer("num_mips", num_mips)
@@ -198,6 +199,6 @@ def _check_dtype(method: str, name: str, dtype: np.dtype[Any], exact: bool) -> N
     if dtype.kind not in known or (method == "segmentation" and dtype.itemsize not in (1, 2, 4, 8)):
         accepted = {
             "averaging": "bool, integers, floats and complex numbers",
-            "segmentation": "labels of 1, 2, 4 or 8 bytes",
+            "segmentation": "bool, integers, floats, complex numbers and datetimes of 1, 2, 4 or 8 bytes",
         }.get(method, "bool, integers, floats and datetimes")
         raise TypeError(f"{name}: got dtype {dtype}; accepted are {accepted}")

@@ -87,8 +87,9 @@ impl<'a, T> Panel<'a, T> {
         self.cols
     }
 
-    /// Asks for the rows that come [`AHEAD`] bytes after row `j`, if they are in memory. The processor does so by itself
-    /// only within a page, and as far as its window of instructions reaches.
+    /// Asks for the rows that come [`AHEAD`] bytes after row `j`, if they are in memory and short. The processor does so by
+    /// itself only within a page, and as far as its window of instructions reaches; long rows it reads well alone, and
+    /// several of them asked for at once would not stay in L1.
     #[inline(always)]
     pub fn announce(&self, j: usize) {
         #[cfg(target_arch = "x86_64")]
@@ -261,7 +262,7 @@ impl<'a, T: Voxel> Source<'a, T> {
             pitch: self.axes[1].stride / size_of::<T>() as isize,
             rows: region[1].len,
             cols: region[0].len,
-            ahead: Some(AHEAD.div_ceil(region[0].len * size_of::<T>())),
+            ahead: Some(region[0].len * size_of::<T>()).filter(|&row| row <= AHEAD).map(|row| AHEAD.div_ceil(row)),
             lent: PhantomData,
         })
     }
