@@ -43,9 +43,8 @@ def factor_entries(factor: Factor) -> tuple[Any, ...]:
     elif isinstance(factor, Sequence) and not isinstance(factor, (str, bytes, bytearray)):
         entries = list(factor)
     else:
-        raise TypeError(
-            f"factor: got {factor!r} of type {type(factor).__name__}; accepted is an entry per axis, such as (2, 2, 1)"
-        )
+        kind = type(factor).__name__
+        raise TypeError(f"factor: got {factor!r} of type {kind}; accepted is an entry per axis, such as (2, 2, 1)")
     for entry in entries:
         if not isinstance(entry, (int, float, np.integer, np.floating)):
             raise TypeError(
@@ -119,7 +118,7 @@ def check_halving_sizes(shape: Shape, factor: Shape, num_mips: int) -> None:
         if shape[axis] >= 1 and shape[axis].bit_length() <= num_mips:
             raise ValueError(
                 f"img: axis {axis} has extent {shape[axis]}, which is too small for num_mips={num_mips} with factor "
-                f"{factor}; accepted are extents of at least 2**num_mips (here: num_mips up to {shape[axis].bit_length() - 1})"
+                f"{factor}; accepted are extents of at least 2**num_mips (num_mips up to {shape[axis].bit_length() - 1})"
             )
 
 

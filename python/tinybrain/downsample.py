@@ -146,8 +146,8 @@ def downsample_segmentation(
     Parameters
     ----------
     img : array_like, shape (n0, n1, ...)
-        The labels: bool, integers, floats, complex numbers or datetimes of 1, 2, 4 or 8 bytes. They are compared by their bits, so 0, -1 and the largest
-        value are labels like any other, and so is -0.0.
+        The labels: bool, integers, floats, complex numbers or datetimes of 1, 2, 4 or 8 bytes. They are compared by
+        their bits, so 0, -1 and the largest value are labels like any other, and so is -0.0.
     factor : sequence of int
         Voxels along each axis that make one voxel of the next mip, such as ``(2, 2, 2)``.
     sparse : bool
