@@ -116,9 +116,10 @@ def check_halving_sizes(shape: Shape, factor: Shape, num_mips: int) -> None:
         return
     for axis in pooled:
         if shape[axis] >= 1 and shape[axis].bit_length() <= num_mips:
+            most = shape[axis].bit_length() - 1
             raise ValueError(
                 f"img: axis {axis} has extent {shape[axis]}, which is too small for num_mips={num_mips} with factor "
-                f"{factor}; accepted are extents of at least 2**num_mips (num_mips up to {shape[axis].bit_length() - 1})"
+                f"{factor}; accepted are extents of at least 2**num_mips (num_mips up to {most})"
             )
 
 
