@@ -6,11 +6,12 @@
 //! any other factor a cell is the mean of the input voxels that exist in it. Sums are as narrow as the largest cell
 //! permits, because narrow sums are more to a vector.
 
-use crate::fold::{Folding, Render};
+use crate::cascade::{Folding, Render, Renderer};
+use crate::fold::Summand;
 use crate::grid::{Array, Axis, Edge, Grid, Interrupted};
 use crate::simd::tiles::Tiles;
-use crate::simd::views::{Panel, PanelMut, Source, Span, Voxel};
-use crate::simd::{Backend, Isa, Kernel};
+use crate::simd::views::{Line, Row, Source, Span, Voxel};
+use crate::simd::{Backend, Isa};
 use crate::sums::{Mean, Quotient, TwoFloats};
 use std::marker::PhantomData;
 
@@ -18,8 +19,8 @@ use std::marker::PhantomData;
 pub struct Plan {
     /// How it walks.
     pub grid: Grid,
-    /// Width of the sums in bits; floats sum in 64.
-    pub width: u32,
+    /// Width of the sums of the first level and of the others, in bits; floats sum in 64.
+    pub widths: (u32, u32),
     /// After so many levels the rendered voxels take the place of the sums; 0: never.
     pub period: usize,
     /// Whether background is left out.
@@ -32,22 +33,22 @@ impl Plan {
         let pooled: Vec<usize> = (0..factor.len()).filter(|&a| factor[a] > 1).collect();
         let edge = if pooled.iter().all(|&a| factor[a] == 2) { Edge::Mirrored } else { Edge::Existing };
         let period = if edge == Edge::Mirrored { T::period(pooled.len()) } else { 0 };
-        // log2 of the largest weight a voxel of a sum can have, rounded up.
+        // log2 of the largest weight a voxel of a sum can have after so many mips, rounded up.
+        let weight = |mips: u32| -> u32 {
+            let cell = |&a: &usize| factor[a].saturating_pow(mips).min(source.axes[a].len.next_power_of_two());
+            pooled.iter().map(cell).map(|cell| cell.next_power_of_two().trailing_zeros()).sum()
+        };
         let span = u32::try_from(if period > 0 { mips.min(period) } else { mips }).unwrap_or(u32::MAX);
-        let weight: u32 = pooled
-            .iter()
-            .map(|&a| factor[a].saturating_pow(span).min(source.axes[a].len.next_power_of_two()))
-            .map(|cell| cell.next_power_of_two().trailing_zeros())
-            .sum();
+        let needed = (T::BITS + weight(1), T::BITS + weight(span));
         // How many terms of a level are added up to one of the next, at most.
         let terms = pooled.iter().fold(1, |terms: usize, &a| terms.saturating_mul(factor[a].min(source.axes[a].len)));
-        let enough = |&width: &u32| width >= T::BITS + weight && terms <= T::TERMS;
-        let width = T::WIDTHS.iter().copied().find(enough).unwrap_or(T::WIDTHS[T::WIDTHS.len() - 1]);
-        let state = width as usize / 8;
+        let enough = |w: &(u32, u32)| w.0 >= needed.0 && w.1 >= needed.1 && terms <= T::TERMS;
+        let widths = T::WIDTHS.iter().copied().find(enough).unwrap_or(T::WIDTHS[T::WIDTHS.len() - 1]);
+        let state = widths.0 as usize / 8;
         let factors = vec![factor.to_vec(); mips];
         let outputs = (1..=mips).take(targets.len()).collect();
         let grid = Grid::new(source, targets, outputs, &factors, edge, size_of::<T>(), state);
-        Plan { grid, width, period, sparse }
+        Plan { grid, widths, period, sparse }
     }
 
     /// Runs it.
@@ -65,7 +66,7 @@ impl Plan {
         T::run(self, backend, source, tiles, threads, interrupted)
     }
 
-    fn run_in<T: Voxel + Mean<A>, A: Quotient>(
+    fn run_in<T: Voxel + Mean<N> + Mean<A>, N: Quotient + Summand<A>, A: Quotient>(
         &self,
         backend: Backend,
         source: Source<'_, T>,
@@ -73,7 +74,7 @@ impl Plan {
         threads: usize,
         interrupted: &dyn Fn() -> bool,
     ) -> Result<(), Interrupted> {
-        let folding = Folding { grid: &self.grid, backend, source, render: Means(self), state: PhantomData::<A> };
+        let folding = Folding { grid: &self.grid, backend, source, render: Means(self), state: PhantomData::<(N, A)> };
         self.grid.run(&folding, tiles, threads, interrupted)
     }
 
@@ -95,7 +96,20 @@ impl Plan {
 /// Sums to means.
 struct Means<'a>(&'a Plan);
 
-impl<T: Voxel + Mean<A>, A: Quotient> Render<T, A> for Means<'_> {
+/// What the sums of a panel weigh: cells at the end of an axis may be smaller.
+#[derive(Clone, Copy)]
+struct Weight {
+    /// If it is the same power of two everywhere: its logarithm.
+    shift: Option<u32>,
+    /// That of all columns but the last, and of that; the same of the rows; that along the other axes.
+    x: (u128, u128),
+    y: (u128, u128),
+    rest: u128,
+}
+
+impl Renderer for Means<'_> {
+    type Divisor = Weight;
+
     fn counts(&self) -> bool {
         self.0.sparse
     }
@@ -104,86 +118,53 @@ impl<T: Voxel + Mean<A>, A: Quotient> Render<T, A> for Means<'_> {
         self.0.period > 0 && level.is_multiple_of(self.0.period)
     }
 
-    fn render(
-        &self,
-        backend: Backend,
-        level: usize,
-        region: &[Span],
-        sums: Panel<'_, A>,
-        counts: Panel<'_, A>,
-        out: &mut PanelMut<'_, T>,
-    ) {
-        if self.0.sparse {
-            return backend.run(DivideByCounts { sums, counts, out });
-        }
-        let mut divisors = [(1, 1); 2];
+    fn divisor(&self, level: usize, region: &[Span]) -> Weight {
+        let mut ends = [(1, 1); 2];
         let mut rest = 1;
         for (a, (axis, span)) in self.0.grid.axes().iter().zip(region).enumerate() {
             let first = self.0.weight(axis, level, span.start);
-            match divisors.get_mut(a) {
-                Some(divisor) => *divisor = (first, self.0.weight(axis, level, span.start + span.len - 1)),
+            match ends.get_mut(a) {
+                Some(end) => *end = (first, self.0.weight(axis, level, span.start + span.len - 1)),
                 None => rest *= first,
             }
         }
-        backend.run(Divide { sums, divisors, rest, out });
+        let [x, y] = ends;
+        let all = rest * x.0 * y.0;
+        let same = x.0 == x.1 && y.0 == y.1 && all.is_power_of_two();
+        Weight { shift: same.then(|| all.trailing_zeros()), x, y, rest }
     }
 }
 
-/// Divides a panel of sums by weights that differ, at most, in its last column and row.
-struct Divide<'a, 'o, T, A> {
-    sums: Panel<'a, A>,
-    /// Weight of all columns but the last, and of that; the same of the rows.
-    divisors: [(u128, u128); 2],
-    /// Weight along the other axes.
-    rest: u128,
-    out: &'a mut PanelMut<'o, T>,
-}
-
-impl<T: Mean<A>, A: Quotient> Kernel for Divide<'_, '_, T, A> {
+impl<T: Voxel + Mean<A>, A: Quotient> Render<T, A> for Means<'_> {
     #[inline(always)]
-    fn run<I: Isa>(self, isa: I) {
-        let [x, y] = self.divisors;
-        if x.0 == x.1 && y.0 == y.1 {
-            let by = self.rest * x.0 * y.0;
-            return self.out.fill_from(self.sums, |out, sums| divide(isa, sums, by, out));
-        }
-        let last = self.out.rows() - 1;
-        for j in 0..=last {
-            let (row, out) = (self.sums.row(j), self.out.row_mut(j));
-            let weight = self.rest * if j == last { y.1 } else { y.0 };
-            let whole = if x.0 == x.1 { row.len() } else { row.len() - 1 };
-            divide(isa, &row[..whole], weight * x.0, &mut out[..whole]);
-            divide(isa, &row[whole..], weight * x.1, &mut out[whole..]);
+    fn render<I: Isa>(&self, isa: I, by: &Weight, last: bool, sums: &[A], counts: &[A], mut out: Row<'_, T>) {
+        match by.shift {
+            _ if self.0.sparse => T::divide(isa, sums, counts, out),
+            Some(shift) => T::shift(isa, sums, shift, out),
+            None => {
+                let weight = by.rest * if last { by.y.1 } else { by.y.0 };
+                let whole = if by.x.0 == by.x.1 { sums.len() } else { sums.len() - 1 };
+                T::over(isa, &sums[..whole], weight * by.x.0, out.part(0..whole));
+                T::over(isa, &sums[whole..], weight * by.x.1, out.part(whole..sums.len()));
+            }
         }
     }
-}
 
-#[inline(always)]
-fn divide<T: Mean<A>, A: Quotient, I: Isa>(isa: I, row: &[A], by: u128, out: &mut [T]) {
-    if by.is_power_of_two() {
-        T::shift(isa, row, by.trailing_zeros(), out);
-    } else {
-        // Not a power of two: as by counts, for which there are vectors.
-        let counts = [A::from_weight(by); 64];
-        for (out, row) in out.chunks_mut(counts.len()).zip(row.chunks(counts.len())) {
-            T::divide(isa, row, &counts[..row.len()], out);
-        }
-    }
-}
-
-/// Divides sums by counts.
-struct DivideByCounts<'a, 'o, T, A> {
-    sums: Panel<'a, A>,
-    counts: Panel<'a, A>,
-    out: &'a mut PanelMut<'o, T>,
-}
-
-impl<T: Mean<A>, A: Quotient> Kernel for DivideByCounts<'_, '_, T, A> {
     #[inline(always)]
-    fn run<I: Isa>(self, isa: I) {
-        for j in 0..self.out.rows() {
-            T::divide(isa, self.sums.row(j), self.counts.row(j), self.out.row_mut(j));
-        }
+    fn finishes(&self, by: &Weight) -> bool {
+        by.shift.is_some()
+    }
+
+    #[inline(always)]
+    fn finish<I: Isa, const FX: usize, const ADD: bool, const KEEP: bool>(
+        &self,
+        isa: I,
+        by: &Weight,
+        line: Line<'_, T>,
+        sums: &mut [A],
+        out: Row<'_, T>,
+    ) {
+        T::finish::<I, FX, ADD, KEEP>(isa, line, sums, by.shift.unwrap_or_default(), out);
     }
 }
 
@@ -191,8 +172,8 @@ impl<T: Mean<A>, A: Quotient> Kernel for DivideByCounts<'_, '_, T, A> {
 pub trait Average: Voxel {
     /// Bits of a value, its sign included.
     const BITS: u32;
-    /// Widths of sums there are, narrow to wide.
-    const WIDTHS: &'static [u32];
+    /// Widths of sums there are, narrow to wide: of the first level, and of the others.
+    const WIDTHS: &'static [(u32, u32)];
     /// How many terms may be added up at a level before the widest sum is due. In float64 64 terms are within 64 / 2^53 of
     /// the truth, and ten such levels within 1e-13.
     const TERMS: usize;
@@ -222,28 +203,12 @@ pub trait Average: Voxel {
 }
 
 macro_rules! average {
-    ($($t:ty, $bits:literal, $terms:expr; $($sum:ty, $width:literal $(, $divide:ident $(, $shift:ident)?)?);+)*) => {$(
-        $(
-            impl Mean<$sum> for $t {
-                $(
-                    #[inline(always)]
-                    fn divide<I: Isa>(isa: I, sums: &[$sum], counts: &[$sum], out: &mut [Self]) {
-                        isa.$divide(sums, counts, out);
-                    }
-                    $(
-                        #[inline(always)]
-                        fn shift<I: Isa>(isa: I, sums: &[$sum], shift: u32, out: &mut [Self]) {
-                            isa.$shift(sums, shift, out);
-                        }
-                    )?
-                )?
-            }
-        )+
-
+    ($($t:ty, $bits:literal, $terms:expr; $($first:ty, $sum:ty, $widths:tt);+)*) => {$(
         impl Average for $t {
             const BITS: u32 = $bits;
             const TERMS: usize = $terms;
-            const WIDTHS: &'static [u32] = &[$($width),+];
+            const WIDTHS: &'static [(u32, u32)] =
+                &[$((8 * size_of::<$first>() as u32, 8 * size_of::<$sum>() as u32)),+];
 
             fn run(
                 plan: &Plan,
@@ -253,24 +218,23 @@ macro_rules! average {
                 threads: usize,
                 interrupted: &dyn Fn() -> bool,
             ) -> Result<(), Interrupted> {
-                match plan.width {
-                    $($width => plan.run_in::<$t, $sum>(backend, source, tiles, threads, interrupted),)+
-                    width => unreachable!("no sums of {width} bits"),
+                match plan.widths {
+                    $($widths => plan.run_in::<$t, $first, $sum>(backend, source, tiles, threads, interrupted),)+
                 }
             }
         }
     )*};
 }
 average! {
-    u8, 8, usize::MAX; u16, 16, divide_u16, shift_u16; u32, 32; u64, 64
-    u16, 16, usize::MAX; u32, 32, divide_u32; u64, 64
-    u32, 32, usize::MAX; u64, 64; u128, 128
-    u64, 64, usize::MAX; u128, 128
-    i8, 8, usize::MAX; i16, 16; i32, 32; i64, 64
-    i16, 16, usize::MAX; i32, 32; i64, 64
-    i32, 32, usize::MAX; i64, 64; i128, 128
-    i64, 64, usize::MAX; i128, 128
+    u8, 8, usize::MAX; u16, u16, (16, 16); u16, u32, (16, 32); u32, u32, (32, 32); u64, u64, _
+    u16, 16, usize::MAX; u32, u32, (32, 32); u64, u64, _
+    u32, 32, usize::MAX; u64, u64, (64, 64); u128, u128, _
+    u64, 64, usize::MAX; u128, u128, _
+    i8, 8, usize::MAX; i16, i16, (16, 16); i16, i32, (16, 32); i32, i32, (32, 32); i64, i64, _
+    i16, 16, usize::MAX; i32, i32, (32, 32); i64, i64, _
+    i32, 32, usize::MAX; i64, i64, (64, 64); i128, i128, _
+    i64, 64, usize::MAX; i128, i128, _
     // Not 32 and 64: floats have no truncation period, and their sums need no room.
-    f32, 0, usize::MAX; f64, 64
-    f64, 0, 64; f64, 64; TwoFloats, 128
+    f32, 0, usize::MAX; f64, f64, _
+    f64, 0, 64; f64, f64, (64, 64); TwoFloats, TwoFloats, _
 }

@@ -2,11 +2,12 @@
 //!
 //! The same fold as averaging with another +, and nothing to divide by: a mip is a direct reduction of the input.
 
-use crate::fold::{Folding, Render, Sum, Summand};
+use crate::cascade::{Folding, Render, Renderer};
+use crate::fold::{Along, Columns, Pairs, Sum, Summand, What};
 use crate::grid::{Array, Edge, Grid, Interrupted};
 use crate::simd::tiles::Tiles;
-use crate::simd::views::{Bool, Panel, PanelMut, Source, Span, Voxel};
-use crate::simd::{Backend, Isa, Kernel};
+use crate::simd::views::{Bool, Line, Row, Source, Span, Voxel};
+use crate::simd::{Backend, Isa};
 use std::marker::PhantomData;
 
 /// A value whose + is the minimum.
@@ -64,12 +65,12 @@ impl Plan {
         let grid = &self.grid;
         match self.extremum {
             Extremum::Min => {
-                let state = PhantomData::<Least<T::Key>>;
+                let state = PhantomData::<(Least<T::Key>, Least<T::Key>)>;
                 let folding = Folding { grid, backend, source, render: Unwrap, state };
                 grid.run(&folding, tiles, threads, interrupted)
             }
             Extremum::Max => {
-                let state = PhantomData::<Greatest<T::Key>>;
+                let state = PhantomData::<(Greatest<T::Key>, Greatest<T::Key>)>;
                 let folding = Folding { grid, backend, source, render: Unwrap, state };
                 grid.run(&folding, tiles, threads, interrupted)
             }
@@ -80,7 +81,9 @@ impl Plan {
 /// The extremum is the voxel.
 struct Unwrap;
 
-impl<T: Summand<A>, A: Sum> Render<T, A> for Unwrap {
+impl Renderer for Unwrap {
+    type Divisor = ();
+
     fn counts(&self) -> bool {
         false
     }
@@ -89,32 +92,36 @@ impl<T: Summand<A>, A: Sum> Render<T, A> for Unwrap {
         false
     }
 
-    fn render(
-        &self,
-        backend: Backend,
-        _level: usize,
-        _region: &[Span],
-        sums: Panel<'_, A>,
-        _counts: Panel<'_, A>,
-        out: &mut PanelMut<'_, T>,
-    ) {
-        backend.run(Copy { sums, out });
-    }
+    fn divisor(&self, _level: usize, _region: &[Span]) {}
 }
 
-struct Copy<'a, 'o, T, A> {
-    sums: Panel<'a, A>,
-    out: &'a mut PanelMut<'o, T>,
-}
-
-impl<T: Summand<A>, A: Sum> Kernel for Copy<'_, '_, T, A> {
+impl<T: Summand<A>, A: Sum> Render<T, A> for Unwrap {
     #[inline(always)]
-    fn run<I: Isa>(self, _isa: I) {
-        self.out.fill_from(self.sums, |out, sums| {
-            for (voxel, &sum) in out.iter_mut().zip(sums) {
-                *voxel = T::lower(sum);
-            }
-        });
+    fn render<I: Isa>(&self, _isa: I, _by: &(), _last: bool, sums: &[A], _counts: &[A], out: Row<'_, T>) {
+        for (voxel, &sum) in out.voxels.iter_mut().zip(sums) {
+            *voxel = T::lower(sum);
+        }
+    }
+
+    #[inline(always)]
+    fn finishes(&self, _by: &()) -> bool {
+        true
+    }
+
+    #[inline(always)]
+    fn finish<I: Isa, const FX: usize, const ADD: bool, const KEEP: bool>(
+        &self,
+        isa: I,
+        by: &(),
+        line: Line<'_, T>,
+        sums: &mut [A],
+        out: Row<'_, T>,
+    ) {
+        match FX {
+            1 => Columns.fold::<T, A, ADD>(line, 1, sums, What::Value),
+            _ => Pairs(isa).fold::<T, A, ADD>(line, 2, sums, What::Value),
+        }
+        self.render(isa, by, false, sums, &[], out);
     }
 }
 

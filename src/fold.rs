@@ -3,11 +3,8 @@
 //! A row is folded along x into a row of sums a factor shorter, and rows of a cell are added to the same sums, which
 //! stay in L1. Memory is read in address order: row after row, never the rows of a cell side by side.
 
-use crate::grid::{Child, Edge, Grid, Pooling};
-use crate::simd::tiles::Tile;
-use crate::simd::views::{Panel, PanelMut, Source, Span, Voxel};
-use crate::simd::{Backend, Isa, Kernel};
-use std::marker::PhantomData;
+use crate::simd::views::Line;
+use crate::simd::{Isa, Kernel};
 
 /// What is carried from level to level: something with a `+`.
 pub trait Sum: Copy + Default + Send + Sync + Summand<Self> {
@@ -28,127 +25,108 @@ pub trait Summand<A: Sum>: Copy {
 
     /// `sums[i]` becomes (with `ADD`: grows by) the sum of the pair `row[2 i], row[2 i + 1]`.
     #[inline(always)]
-    fn pair_sums<I: Isa, const ADD: bool>(_isa: I, row: &[Self], sums: &mut [A]) {
-        pairs::<Self, A, ADD>(row, sums, Self::lift);
+    fn pair_sums<I: Isa, const ADD: bool>(_isa: I, line: Line<'_, Self>, sums: &mut [A]) {
+        pairs::<Self, A, ADD>(line, sums, Self::lift);
     }
 
     /// As `pair_sums`, of cells of `fx` (3 and more) voxels.
     #[inline(always)]
-    fn cell_sums<I: Isa, const ADD: bool>(_isa: I, row: &[Self], fx: usize, sums: &mut [A]) {
-        any_cells::<Self, A, ADD>(row, fx, sums, Self::lift);
+    fn cell_sums<I: Isa, const ADD: bool>(_isa: I, line: Line<'_, Self>, fx: usize, sums: &mut [A]) {
+        any_cells::<Self, A, ADD>(line, fx, sums, Self::lift);
     }
 
     /// As `pair_sums`, of how many are not background.
     #[inline(always)]
-    fn pair_counts<I: Isa, const ADD: bool>(_isa: I, row: &[Self], counts: &mut [A]) {
-        pairs::<Self, A, ADD>(row, counts, Self::occupied);
+    fn pair_counts<I: Isa, const ADD: bool>(_isa: I, line: Line<'_, Self>, counts: &mut [A]) {
+        pairs::<Self, A, ADD>(line, counts, Self::occupied);
     }
 }
 
-/// Folds the cells of a panel, `factor` (x, y) voxels each, into `sums`, or onto them; with `counts` also how many of
-/// the voxels are not background.
-pub struct Fold<'a, T, A> {
-    /// What is folded.
-    pub from: Panel<'a, T>,
+/// How the cells of a level lie along a row and from row to row.
+#[derive(Clone, Copy, Debug)]
+pub struct Shape {
     /// Voxels of a cell along x and y.
     pub factor: [usize; 2],
     /// Lone trailing voxels and rows count twice.
     pub mirrored: bool,
+}
+
+/// Folds a row into the sums of its cells, or onto them.
+pub struct Fold<'a, T, A> {
+    /// The row.
+    pub line: Line<'a, T>,
+    /// Its cells.
+    pub shape: Shape,
     /// Add to what is there.
     pub add: bool,
-    /// The sums, row after row.
-    pub sums: &'a mut [A],
-    /// The counts, likewise; empty: not wanted.
-    pub counts: &'a mut [A],
+    /// The sums.
+    pub to: &'a mut [A],
+    /// What is added up.
+    pub what: What,
 }
 
 impl<T: Summand<A>, A: Sum> Kernel for Fold<'_, T, A> {
     #[inline(always)]
     fn run<I: Isa>(self, isa: I) {
-        // One loop over the rows for each way along a row, so that short rows do not pay for the choice.
-        match (self.factor[0], self.counts.is_empty()) {
-            (1, true) => self.rows(Columns, false),
-            (2, true) => self.rows(Pairs(isa), false),
-            (_, true) => self.rows(Cells(isa), false),
-            (1, false) => self.rows(Columns, true),
-            (2, false) => self.rows(Pairs(isa), true),
-            (_, false) => self.rows(Cells(isa), true),
+        match self.shape.factor[0] {
+            1 => self.cells(Columns),
+            2 => self.cells(Pairs(isa)),
+            _ => self.cells(Cells(isa)),
         }
     }
 }
 
 impl<T: Summand<A>, A: Sum> Fold<'_, T, A> {
     #[inline(always)]
-    fn rows(self, along: impl Along, counting: bool) {
-        let ([fx, fy], mirrored) = (self.factor, self.mirrored);
-        let cols = self.from.cols().div_ceil(fx);
-        for (j, sums) in self.sums.chunks_exact_mut(cols).enumerate() {
-            let (first, end) = (j * fy, ((j + 1) * fy).min(self.from.rows()));
-            for y in first..end {
-                self.from.announce(y);
-                let (row, add) = (self.from.row(y), self.add || y > first);
-                fold_row(along, row, fx, mirrored, add, sums, false);
-                if counting {
-                    fold_row(along, row, fx, mirrored, add, &mut self.counts[j * cols..][..cols], true);
-                }
-            }
-            if mirrored && end - first < fy {
-                // A lone trailing row counts twice.
-                let row = self.from.row(first);
-                fold_row(along, row, fx, mirrored, true, sums, false);
-                if counting {
-                    fold_row(along, row, fx, mirrored, true, &mut self.counts[j * cols..][..cols], true);
-                }
-            }
+    fn cells(self, along: impl Along) {
+        let Fold { line, shape, add, to, what } = self;
+        let fx = shape.factor[0];
+        let full = line.voxels.len() / fx;
+        let (cells, sums) = (line.part(0..fx * full), &mut to[..full]);
+        if add {
+            along.fold::<T, A, true>(cells, fx, sums, what);
+        } else {
+            along.fold::<T, A, false>(cells, fx, sums, what);
+        }
+        if full < to.len() {
+            fold_rest(&line.voxels[fx * full..], shape.mirrored, add, &mut to[full], what);
         }
     }
 }
 
-#[inline(always)]
-fn fold_row<T: Summand<A>, A: Sum>(
-    along: impl Along,
-    row: &[T],
-    fx: usize,
-    mirrored: bool,
-    add: bool,
-    sums: &mut [A],
-    count: bool,
-) {
-    let full = row.len() / fx;
-    let (cells, to) = (&row[..fx * full], &mut sums[..full]);
-    if add {
-        along.fold::<T, A, true>(cells, fx, to, count);
-    } else {
-        along.fold::<T, A, false>(cells, fx, to, count);
-    }
-    if full < sums.len() {
-        fold_rest(&row[fx * full..], mirrored, add, &mut sums[full], count);
-    }
+/// What of a voxel is added up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum What {
+    /// Its value.
+    Value,
+    /// One, if it is not background.
+    Presence,
 }
 
 /// The last, smaller cell of a row. Kept out of the loop over the rows, which needs the registers.
 #[inline(never)]
-fn fold_rest<T: Summand<A>, A: Sum>(rest: &[T], mirrored: bool, add: bool, sum: &mut A, count: bool) {
-    let lift = |voxel: T| if count { voxel.occupied() } else { voxel.lift() };
+fn fold_rest<T: Summand<A>, A: Sum>(rest: &[T], mirrored: bool, add: bool, sum: &mut A, what: What) {
+    let lift = |voxel: T| if what == What::Presence { voxel.occupied() } else { voxel.lift() };
     let once = rest[1..].iter().fold(lift(rest[0]), |sum, &voxel| sum.plus(lift(voxel)));
     let cell = if mirrored { once.plus(once) } else { once };
     *sum = if add { sum.plus(cell) } else { cell };
 }
 
 /// The way along a row of full cells.
-trait Along: Copy {
-    fn fold<T: Summand<A>, A: Sum, const ADD: bool>(self, row: &[T], fx: usize, sums: &mut [A], count: bool);
+pub trait Along: Copy {
+    /// Folds the cells of a row, of `fx` voxels each.
+    fn fold<T: Summand<A>, A: Sum, const ADD: bool>(self, line: Line<'_, T>, fx: usize, sums: &mut [A], what: What);
 }
 
 /// Cells of one column.
 #[derive(Clone, Copy)]
-struct Columns;
+pub struct Columns;
 
 impl Along for Columns {
     #[inline(always)]
-    fn fold<T: Summand<A>, A: Sum, const ADD: bool>(self, row: &[T], _fx: usize, sums: &mut [A], count: bool) {
-        for (sum, &voxel) in sums.iter_mut().zip(row) {
-            let voxel = if count { voxel.occupied() } else { voxel.lift() };
+    fn fold<T: Summand<A>, A: Sum, const ADD: bool>(self, line: Line<'_, T>, _fx: usize, sums: &mut [A], what: What) {
+        for (sum, &voxel) in sums.iter_mut().zip(line.announced()) {
+            let voxel = if what == What::Presence { voxel.occupied() } else { voxel.lift() };
             *sum = if ADD { sum.plus(voxel) } else { voxel };
         }
     }
@@ -156,37 +134,38 @@ impl Along for Columns {
 
 /// Cells of two columns.
 #[derive(Clone, Copy)]
-struct Pairs<I>(I);
+pub struct Pairs<I>(pub I);
 
 impl<I: Isa> Along for Pairs<I> {
     #[inline(always)]
-    fn fold<T: Summand<A>, A: Sum, const ADD: bool>(self, row: &[T], _fx: usize, sums: &mut [A], count: bool) {
-        if count {
-            T::pair_counts::<I, ADD>(self.0, row, sums);
+    fn fold<T: Summand<A>, A: Sum, const ADD: bool>(self, line: Line<'_, T>, _fx: usize, sums: &mut [A], what: What) {
+        if what == What::Presence {
+            T::pair_counts::<I, ADD>(self.0, line, sums);
         } else {
-            T::pair_sums::<I, ADD>(self.0, row, sums);
+            T::pair_sums::<I, ADD>(self.0, line, sums);
         }
     }
 }
 
 /// Cells of any other number of columns.
 #[derive(Clone, Copy)]
-struct Cells<I>(I);
+pub struct Cells<I>(pub I);
 
 impl<I: Isa> Along for Cells<I> {
     #[inline(always)]
-    fn fold<T: Summand<A>, A: Sum, const ADD: bool>(self, row: &[T], fx: usize, sums: &mut [A], count: bool) {
-        if count {
-            any_cells::<T, A, ADD>(row, fx, sums, T::occupied);
+    fn fold<T: Summand<A>, A: Sum, const ADD: bool>(self, line: Line<'_, T>, fx: usize, sums: &mut [A], what: What) {
+        if what == What::Presence {
+            any_cells::<T, A, ADD>(line, fx, sums, T::occupied);
         } else {
-            T::cell_sums::<I, ADD>(self.0, row, fx, sums);
+            T::cell_sums::<I, ADD>(self.0, line, fx, sums);
         }
     }
 }
 
 /// Cells of any number of columns, voxel by voxel.
 #[inline(always)]
-pub fn any_cells<T: Copy, A: Sum, const ADD: bool>(row: &[T], fx: usize, sums: &mut [A], lift: impl Fn(T) -> A) {
+pub fn any_cells<T: Copy, A: Sum, const ADD: bool>(line: Line<'_, T>, fx: usize, sums: &mut [A], lift: impl Fn(T) -> A) {
+    let row = line.announced();
     match fx {
         3 => cells::<T, A, 3, ADD>(row, sums, lift),
         4 => cells::<T, A, 4, ADD>(row, sums, lift),
@@ -213,119 +192,10 @@ fn cells<T: Copy, A: Sum, const FX: usize, const ADD: bool>(row: &[T], sums: &mu
 }
 
 #[inline(always)]
-fn pairs<T: Copy, A: Sum, const ADD: bool>(row: &[T], sums: &mut [A], lift: impl Fn(T) -> A) {
+fn pairs<T: Copy, A: Sum, const ADD: bool>(line: Line<'_, T>, sums: &mut [A], lift: impl Fn(T) -> A) {
+    let row = line.announced();
     for (sum, pair) in sums.iter_mut().zip(row.chunks_exact(2)) {
         let pair = lift(pair[0]).plus(lift(pair[1]));
         *sum = if ADD { sum.plus(pair) } else { pair };
-    }
-}
-
-/// How sums become voxels.
-pub trait Render<T, A>: Sync {
-    /// Whether counts of voxels that are not background are kept.
-    fn counts(&self) -> bool;
-    /// Writes the voxels of the panel at `region` of `level`.
-    fn render(
-        &self,
-        backend: Backend,
-        level: usize,
-        region: &[Span],
-        sums: Panel<'_, A>,
-        counts: Panel<'_, A>,
-        out: &mut PanelMut<'_, T>,
-    );
-    /// Whether the next level starts from the rendered voxels of `level` instead of its sums.
-    fn restarts(&self, level: usize) -> bool;
-}
-
-/// A pooling that folds.
-pub struct Folding<'a, T, A, R> {
-    /// The call's shape.
-    pub grid: &'a Grid,
-    /// The instructions.
-    pub backend: Backend,
-    /// The input.
-    pub source: Source<'a, T>,
-    /// How sums become voxels.
-    pub render: R,
-    /// What is carried from level to level.
-    pub state: PhantomData<A>,
-}
-
-/// A thread's sums, a panel for every level.
-pub struct Sums<T, A> {
-    levels: Vec<Level<A>>,
-    gathered: Vec<T>,
-    scattered: Vec<T>,
-}
-
-#[derive(Default)]
-struct Level<A> {
-    sums: Vec<A>,
-    counts: Vec<A>,
-    cols: usize,
-}
-
-impl<T, A, R> Pooling<T> for Folding<'_, T, A, R>
-where
-    T: Voxel + Summand<A>,
-    A: Sum,
-    R: Render<T, A>,
-{
-    type Panels = Sums<T, A>;
-
-    fn panels(&self) -> Sums<T, A> {
-        let grid = self.grid;
-        let level = |l| {
-            let sums = vec![A::default(); grid.panel_len(l)];
-            let counts = if self.render.counts() { sums.clone() } else { Vec::new() };
-            Level { sums, counts, cols: 0 }
-        };
-        Sums { levels: (1..=grid.levels()).map(level).collect(), gathered: Vec::new(), scattered: Vec::new() }
-    }
-
-    fn absorb(&self, panels: &mut Sums<T, A>, level: usize, child: Child, region: &[Span]) {
-        let Folding { grid, backend, source, .. } = self;
-        let factor = [grid.inner_factor(0, level), grid.inner_factor(1, level)];
-        let mirrored = grid.edge() == Edge::Mirrored;
-        let cells = [region[0].len.div_ceil(factor[0]), region[1].len.div_ceil(factor[1])];
-        let (lower, upper) = panels.levels.split_at_mut(level - 1);
-        let to = &mut upper[0];
-        to.cols = cells[0];
-        let (sums, counts) = (&mut to.sums[..cells[0] * cells[1]], &mut to.counts[..]);
-        let counts = if counts.is_empty() { counts } else { &mut counts[..cells[0] * cells[1]] };
-        for time in 0..child.weight {
-            let add = !child.first || time > 0;
-            match lower.last() {
-                None => {
-                    let from = source.panel(region, &mut panels.gathered);
-                    backend.run(Fold { from, factor, mirrored, add, sums, counts });
-                }
-                Some(below) => {
-                    let len = region[0].len * region[1].len;
-                    let from = Panel::dense(&below.sums[..len], below.cols);
-                    backend.run(Fold { from, factor, mirrored, add, sums, counts: &mut [] });
-                    if !counts.is_empty() {
-                        let from = Panel::dense(&below.counts[..len], below.cols);
-                        backend.run(Fold { from, factor, mirrored, add, sums: counts, counts: &mut [] });
-                    }
-                }
-            }
-        }
-    }
-
-    fn finish(&self, panels: &mut Sums<T, A>, level: usize, region: &[Span], tile: &mut Tile<'_, T>) {
-        let Folding { grid, backend, render, .. } = self;
-        let Level { sums, counts, cols } = &mut panels.levels[level - 1];
-        let len = region[0].len * region[1].len;
-        let (sums, cols) = (&mut sums[..len], *cols);
-        let counts = if counts.is_empty() { &mut counts[..] } else { &mut counts[..len] };
-        let mip = grid.output(level).expect("every level of a folding is an output");
-        tile.write(mip, region, &mut panels.scattered, |out| {
-            render.render(*backend, level, region, Panel::dense(sums, cols), Panel::dense(counts, cols), out);
-            if render.restarts(level) {
-                backend.run(Fold { from: out.as_panel(), factor: [1, 1], mirrored: false, add: false, sums, counts });
-            }
-        });
     }
 }

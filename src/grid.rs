@@ -83,14 +83,33 @@ pub struct Array {
 }
 
 /// One panel of level k - 1 on its way into a panel of level k.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct Child {
     /// Its number among the children of a full cell, the first child axis fastest.
     pub number: usize,
     /// Whether it is the first.
     pub first: bool,
+    /// Whether it is the last, so that the panel of level k is complete.
+    pub last: bool,
     /// How often it counts: 2 for every mirrored child axis along which it stands alone.
     pub weight: usize,
+}
+
+/// The way of a panel of the input through the levels: into the pending panel of level 1, on to level 2 if that is complete
+/// by it, and so on.
+#[derive(Clone, Copy, Debug)]
+pub struct Ascent<'a> {
+    /// The panel of each level, the input's first.
+    pub regions: &'a [Vec<Span>],
+    /// How panel k enters level k + 1, for the levels that are reached: all but the last of them are the last child.
+    pub children: &'a [Child],
+}
+
+impl Ascent<'_> {
+    /// How many levels are complete by this panel; they are the first ones.
+    pub fn completed(&self) -> usize {
+        self.children.iter().filter(|child| child.last).count()
+    }
 }
 
 /// What is kept of the voxels between the levels.
@@ -99,10 +118,8 @@ pub trait Pooling<T>: Sync {
     type Panels: Send;
     /// Memory for a thread.
     fn panels(&self) -> Self::Panels;
-    /// Takes up the `child` panel at `region` of level `level - 1` into the pending panel of `level`.
-    fn absorb(&self, panels: &mut Self::Panels, level: usize, child: Child, region: &[Span]);
-    /// Ends the pending panel of `level`, which is `region`, and writes what is an output.
-    fn finish(&self, panels: &mut Self::Panels, level: usize, region: &[Span], tile: &mut Tile<'_, T>);
+    /// Takes up a panel of the input, and completes and writes what it is the last part of.
+    fn take(&self, panels: &mut Self::Panels, ascent: Ascent<'_>, tile: &mut Tile<'_, T>);
 }
 
 /// The caller asked to stop.
@@ -238,6 +255,11 @@ impl Grid {
         self.axes[..2].iter().map(|axis| axis.panel(level).min(axis.extents[level])).product()
     }
 
+    /// Voxels along a row of the largest panel of `level`.
+    pub fn panel_cols(&self, level: usize) -> usize {
+        self.axes[0].panel(level).min(self.axes[0].extents[level])
+    }
+
     /// The input's axes in the grid's order.
     pub fn source_axes(&self) -> Vec<Extent> {
         self.axes.iter().map(|axis| Extent { len: axis.extents[0], stride: axis.source }).collect()
@@ -290,15 +312,18 @@ impl Grid {
             };
             let mut tile = tiles.worker();
             let mut panels = None;
-            let mut regions = vec![vec![Span::default(); self.axes.len()]; self.levels() + 1];
+            let mut walk = Walk {
+                regions: vec![vec![Span::default(); self.axes.len()]; self.levels() + 1],
+                children: vec![Child::default(); self.levels()],
+            };
             while !pause() && tile.advance() {
                 let last = self.levels();
-                for ((span, axis), &at) in regions[last].iter_mut().zip(&self.axes).zip(tile.at()) {
+                for ((span, axis), &at) in walk.regions[last].iter_mut().zip(&self.axes).zip(tile.at()) {
                     let start = at * axis.tile;
                     *span = Span { start, len: axis.tile.min(axis.extents[last] - start) };
                 }
                 let panels = panels.get_or_insert_with(|| pooling.panels());
-                if self.sweep(pooling, panels, &mut regions, last, &mut tile, &pause).is_err() {
+                if self.sweep(pooling, panels, &mut walk, last, &mut tile, &pause).is_err() {
                     return;
                 }
             }
@@ -312,55 +337,67 @@ impl Grid {
         if stopped.into_inner() { Err(Interrupted) } else { Ok(()) }
     }
 
-    /// Makes the panel at `regions[level]`, children first, unless `stopped` says to end.
+    /// Makes the pending panel of `level`, child by child in address order, unless `stopped` says to end.
     fn sweep<T: Voxel, P: Pooling<T>>(
         &self,
         pooling: &P,
         panels: &mut P::Panels,
-        regions: &mut [Vec<Span>],
+        walk: &mut Walk,
         level: usize,
         tile: &mut Tile<'_, T>,
         stopped: &dyn Fn() -> bool,
     ) -> Result<(), Interrupted> {
         let below = level - 1;
         let lined_up = &self.children[below];
-        let count: usize = lined_up.iter().map(|&a| self.axes[a].factors[below]).product();
-        let mut first = true;
-        'children: for number in 0..count {
-            let (lower, upper) = regions.split_at_mut(level);
-            let (region, parent) = (&mut lower[below], &upper[0]);
-            for (a, axis) in self.axes.iter().enumerate() {
-                let (factor, extent) = (axis.factors[below], axis.extents[below]);
-                let start = parent[a].start * factor;
-                let len = if axis.inside >= level { parent[a].len * factor } else { 1 };
-                region[a] = Span { start, len: len.min(extent - start) };
+        let (mut count, mut weight) = (1, 1);
+        for (a, axis) in self.axes.iter().enumerate() {
+            let (factor, extent) = (axis.factors[below], axis.extents[below]);
+            let Span { start, len } = walk.regions[level][a];
+            let len = if axis.inside >= level { len * factor } else { 1 };
+            walk.regions[below][a] = Span { start: start * factor, len: len.min(extent - start * factor) };
+        }
+        for &a in lined_up {
+            let (factor, left) = (self.axes[a].factors[below], self.left(walk, a, below));
+            count *= factor.min(left);
+            if self.edge == Edge::Mirrored && left < factor {
+                weight *= 2;
             }
-            let (mut rest, mut weight) = (number, 1);
+        }
+        for i in 0..count {
+            let (mut rest, mut number, mut step) = (i, 0, 1);
             for &a in lined_up {
-                let (factor, extent) = (self.axes[a].factors[below], self.axes[a].extents[below]);
-                let start = region[a].start;
-                if self.edge == Edge::Mirrored && start + factor > extent {
-                    weight *= 2;
-                }
-                region[a].start += rest % factor;
-                rest /= factor;
-                if region[a].start >= extent {
-                    continue 'children;
-                }
+                let (factor, first) = (self.axes[a].factors[below], walk.regions[level][a].start);
+                let existing = factor.min(self.axes[a].extents[below] - first * factor);
+                walk.regions[below][a].start = first * factor + rest % existing;
+                number += step * (rest % existing);
+                (rest, step) = (rest / existing, step * factor);
             }
             // A cell may be the whole volume: look up between its children too.
-            if number > 0 && stopped() {
+            if i > 0 && stopped() {
                 return Err(Interrupted);
             }
+            walk.children[below] = Child { number, first: i == 0, last: i + 1 == count, weight };
             if below > 0 {
-                self.sweep(pooling, panels, regions, below, tile, stopped)?;
+                self.sweep(pooling, panels, walk, below, tile, stopped)?;
+            } else {
+                let lasts = walk.children.iter().take_while(|child| child.last).count();
+                let children = &walk.children[..(lasts + 1).min(self.levels())];
+                pooling.take(panels, Ascent { regions: &walk.regions, children }, tile);
             }
-            pooling.absorb(panels, level, Child { number, first, weight }, &regions[below]);
-            first = false;
         }
-        pooling.finish(panels, level, &regions[level], tile);
         Ok(())
     }
+
+    /// How many voxels of level `below` there are along axis `a` from the first child on.
+    fn left(&self, walk: &Walk, a: usize, below: usize) -> usize {
+        self.axes[a].extents[below] - walk.regions[below][a].start
+    }
+}
+
+/// Where a thread is in its sweep: the pending panel of every level, and which child of its parent each is.
+struct Walk {
+    regions: Vec<Vec<Span>>,
+    children: Vec<Child>,
 }
 
 /// Merges neighbours that lie behind one another in all arrays, where the upper one is not pooled and all cells of the

@@ -5,12 +5,13 @@
 //! - [`simd`]: instruction sets, strided memory, hand-written kernels; the only unsafe code
 //! - [`pool`]: threads, and what a fork does to them
 //! - [`grid`]: shapes; the sweep that makes all mips from one read
-//! - [`fold`]: cells added up, level after level; [`sums`]: in which types, and divided how
+//! - [`fold`]: cells of a row added up; [`sums`]: in which types, and divided how; [`cascade`]: row after row, level after level
 //! - [`averaging`], [`extrema`], [`mode`]: what a cell becomes
 //! - [`stream`]: the limit they are measured against
 //! - `python`: the binding (feature `python`)
 
 pub mod averaging;
+pub mod cascade;
 pub mod extrema;
 pub mod fold;
 pub mod grid;

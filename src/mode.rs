@@ -5,7 +5,7 @@
 //! kernels are told which bit of a voxel's raster number each row and column of a cell stands for. All steps of all
 //! mips happen in one sweep: a panel of labels is reduced again while it is in cache. Labels are compared by their bits.
 
-use crate::grid::{Array, Child, Edge, Grid, Interrupted, Pooling};
+use crate::grid::{Array, Ascent, Child, Edge, Grid, Interrupted, Pooling};
 use crate::simd::tiles::{Tile, Tiles};
 use crate::simd::views::{Panel, PanelMut, Source, Span};
 use crate::simd::{Backend, Cells, Isa, Kernel, Label, Rule};
@@ -145,6 +145,18 @@ impl<T: Label> Pooling<T> for Modes<'_, T> {
         Labels { levels: (1..=grid.levels()).map(level).collect(), scattered: Vec::new() }
     }
 
+    fn take(&self, panels: &mut Labels<T>, ascent: Ascent<'_>, tile: &mut Tile<'_, T>) {
+        for (k, &child) in ascent.children.iter().enumerate() {
+            self.absorb(panels, k + 1, child, &ascent.regions[k]);
+            if child.last {
+                self.finish(panels, k + 1, &ascent.regions[k + 1], tile);
+            }
+        }
+    }
+}
+
+impl<T: Label> Modes<'_, T> {
+    /// Takes up the `child` panel at `region` of level `level - 1` into the pending panel of `level`.
     fn absorb(&self, panels: &mut Labels<T>, level: usize, child: Child, region: &[Span]) {
         let (lower, upper) = panels.levels.split_at_mut(level - 1);
         upper[0].last = child.number;
@@ -161,6 +173,7 @@ impl<T: Label> Pooling<T> for Modes<'_, T> {
         }
     }
 
+    /// Ends the pending panel of `level`, which is `region`, and writes what is an output.
     fn finish(&self, panels: &mut Labels<T>, level: usize, region: &[Span], tile: &mut Tile<'_, T>) {
         let Plan { grid, steps, sparse } = self.plan;
         let Labels { levels, scattered } = panels;
@@ -182,7 +195,7 @@ impl<T: Label> Pooling<T> for Modes<'_, T> {
                 self.backend.run(Decide { cells: &cells, out });
                 if level < grid.levels() {
                     modes.clear();
-                    (0..out.rows()).for_each(|j| modes.extend_from_slice(out.row_mut(j)));
+                    (0..out.rows()).for_each(|j| modes.extend_from_slice(out.row_mut(j).voxels));
                 }
             }),
             None => {
@@ -219,11 +232,11 @@ impl<T: Label> Kernel for Decide<'_, '_, T> {
             rows.clear();
             // A lone trailing row is mirrored.
             rows.extend(panels.iter().map(|(panel, y)| {
-                panel.announce(j * fy + y);
-                panel.row((j * fy + y).min(panel.rows() - 1))
+                let j = (j * fy + y).min(panel.rows() - 1);
+                panel.line(j).announced()
             }));
             let cells = Cells { rows: &rows, column_bit: step.column_bit, rule: step.rule, sparse: *sparse };
-            isa.modes(cells, self.out.row_mut(j));
+            isa.modes(cells, self.out.row_mut(j).voxels);
         }
     }
 }

@@ -321,7 +321,7 @@ fn explain<'py>(
 fn explain_average<T: Average>(call: &Call<'_>, mips: usize, sparse: bool) -> PyResult<(String, usize)> {
     let plan = AveragePlan::new::<T>(&call.arrays().0, &[], &call.factor, mips, sparse);
     let what = if sparse { "sparse mean" } else { "mean" };
-    let mut words = format!("{what}, sums in {} bits", plan.width);
+    let mut words = format!("{what}, sums in {} bits", plan.widths.1);
     if plan.period > 0 && mips > plan.period {
         words += &format!(", truncated every {} mips", plan.period);
     }

@@ -3,8 +3,9 @@
 //! Tables of types, and the few rules that differ between them: integers divide toward zero, floats by a plain division, and
 //! long sums of float64 keep what rounding takes.
 
-use crate::fold::{Sum, Summand, any_cells};
+use crate::fold::{Along, Columns, Pairs, Sum, Summand, What, any_cells};
 use crate::simd::Isa;
+use crate::simd::views::{Line, Row};
 
 /// What can be divided: the arithmetic of the sums.
 pub trait Quotient: Sum {
@@ -20,19 +21,110 @@ pub trait Quotient: Sum {
 pub trait Mean<A: Quotient>: Summand<A> {
     /// `out[i] = sums[i] / 2^shift`.
     #[inline(always)]
-    fn shift<I: Isa>(_isa: I, sums: &[A], shift: u32, out: &mut [Self]) {
-        for (voxel, &sum) in out.iter_mut().zip(sums) {
+    fn shift<I: Isa>(isa: I, sums: &[A], shift: u32, mut out: Row<'_, Self>) {
+        let done = Self::narrow(isa, sums, shift, out.part(0..sums.len()));
+        for (voxel, &sum) in out.voxels[done..].iter_mut().zip(&sums[done..]) {
             *voxel = Self::lower(sum.halved(shift));
         }
     }
 
     /// `out[i] = sums[i] / counts[i]`, or 0 where there is no count.
     #[inline(always)]
-    fn divide<I: Isa>(_isa: I, sums: &[A], counts: &[A], out: &mut [Self]) {
-        for ((voxel, &sum), &count) in out.iter_mut().zip(sums).zip(counts) {
+    fn divide<I: Isa>(_isa: I, sums: &[A], counts: &[A], out: Row<'_, Self>) {
+        for ((voxel, &sum), &count) in out.voxels.iter_mut().zip(sums).zip(counts) {
             *voxel = Self::lower(sum.over(count));
         }
     }
+
+    /// `out[i] = sums[i] / by`.
+    #[inline(always)]
+    fn over<I: Isa>(isa: I, sums: &[A], by: u128, out: Row<'_, Self>) {
+        if by.is_power_of_two() {
+            return Self::shift(isa, sums, by.trailing_zeros(), out);
+        }
+        let by = A::from_weight(by);
+        for (voxel, &sum) in out.voxels.iter_mut().zip(sums) {
+            *voxel = Self::lower(sum.over(by));
+        }
+    }
+
+    /// Adds (`ADD`: or sets) cells of `FX` (1 or 2) columns to `sums`, and `out[i] = sums[i] / 2^shift` at once; without
+    /// `KEEP`, the sums are undefined afterwards.
+    #[inline(always)]
+    fn finish<I: Isa, const FX: usize, const ADD: bool, const KEEP: bool>(
+        isa: I,
+        line: Line<'_, Self>,
+        sums: &mut [A],
+        shift: u32,
+        mut out: Row<'_, Self>,
+    ) {
+        let done = Self::finish_vectors::<I, FX, ADD, KEEP>(isa, line, sums, shift, out.part(0..sums.len()));
+        let (line, sums) = (line.part(FX * done..line.voxels.len()), &mut sums[done..]);
+        match FX {
+            1 => Columns.fold::<Self, A, ADD>(line, 1, sums, What::Value),
+            _ => Pairs(isa).fold::<Self, A, ADD>(line, 2, sums, What::Value),
+        }
+        Self::shift(isa, sums, shift, out.part(done..done + sums.len()));
+    }
+
+    /// The part of [`Mean::shift`] that vectors do: how many.
+    #[inline(always)]
+    fn narrow<I: Isa>(_isa: I, _sums: &[A], _shift: u32, _out: Row<'_, Self>) -> usize {
+        0
+    }
+
+    /// The part of [`Mean::finish`] that vectors do: how many.
+    #[inline(always)]
+    fn finish_vectors<I: Isa, const FX: usize, const ADD: bool, const KEEP: bool>(
+        _isa: I,
+        _line: Line<'_, Self>,
+        _sums: &mut [A],
+        _shift: u32,
+        _out: Row<'_, Self>,
+    ) -> usize {
+        0
+    }
+}
+
+macro_rules! means {
+    ($($t:ty => $($sum:ty $(, $wide:ident $(, $divide:ident)?)?);+)*) => {$($(
+        impl Mean<$sum> for $t {
+            $(
+                #[inline(always)]
+                fn narrow<I: Isa>(isa: I, sums: &[$sum], shift: u32, out: Row<'_, Self>) -> usize {
+                    isa.$wide::<$t>(sums, shift, out)
+                }
+                #[inline(always)]
+                fn finish_vectors<I: Isa, const FX: usize, const ADD: bool, const KEEP: bool>(
+                    isa: I,
+                    line: Line<'_, Self>,
+                    sums: &mut [$sum],
+                    shift: u32,
+                    out: Row<'_, Self>,
+                ) -> usize {
+                    isa.finish::<$t, FX, ADD, KEEP>(line, sums, shift, out)
+                }
+                $(
+                    #[inline(always)]
+                    fn divide<I: Isa>(isa: I, sums: &[$sum], counts: &[$sum], out: Row<'_, Self>) {
+                        isa.$divide(sums, counts, out.voxels);
+                    }
+                )?
+            )?
+        }
+    )+)*};
+}
+means! {
+    u8 => u16, narrow, divide_u16; u32; u64
+    u16 => u32, narrow, divide_u32; u64
+    u32 => u64, narrow; u128
+    u64 => u128
+    i8 => i16, narrow; i32; i64
+    i16 => i32, narrow; i64
+    i32 => i64, narrow; i128
+    i64 => i128
+    f32 => f64, narrow
+    f64 => f64; TwoFloats
 }
 
 macro_rules! summands {
@@ -53,13 +145,13 @@ macro_rules! summands {
             }
             $(
                 #[inline(always)]
-                fn pair_sums<I: Isa, const ADD: bool>(isa: I, row: &[Self], sums: &mut [$sum]) {
-                    isa.$pair_sums::<$t, ADD>(row, sums);
+                fn pair_sums<I: Isa, const ADD: bool>(isa: I, line: Line<'_, Self>, sums: &mut [$sum]) {
+                    isa.$pair_sums::<$t, ADD>(line, sums);
                 }
                 $(
                     #[inline(always)]
-                    fn pair_counts<I: Isa, const ADD: bool>(isa: I, row: &[Self], counts: &mut [$sum]) {
-                        isa.$pair_counts::<$t, ADD>(row, counts);
+                    fn pair_counts<I: Isa, const ADD: bool>(isa: I, line: Line<'_, Self>, counts: &mut [$sum]) {
+                        isa.$pair_counts::<$t, ADD>(line, counts);
                     }
                 )?
             )?
@@ -95,19 +187,19 @@ impl Summand<u16> for u8 {
         sum as u8
     }
     #[inline(always)]
-    fn pair_sums<I: Isa, const ADD: bool>(isa: I, row: &[Self], sums: &mut [u16]) {
-        isa.pair_sums::<u8, ADD>(row, sums);
+    fn pair_sums<I: Isa, const ADD: bool>(isa: I, line: Line<'_, Self>, sums: &mut [u16]) {
+        isa.pair_sums::<u8, ADD>(line, sums);
     }
     #[inline(always)]
-    fn pair_counts<I: Isa, const ADD: bool>(isa: I, row: &[Self], counts: &mut [u16]) {
-        isa.pair_counts::<u8, ADD>(row, counts);
+    fn pair_counts<I: Isa, const ADD: bool>(isa: I, line: Line<'_, Self>, counts: &mut [u16]) {
+        isa.pair_counts::<u8, ADD>(line, counts);
     }
     #[inline(always)]
-    fn cell_sums<I: Isa, const ADD: bool>(isa: I, row: &[Self], fx: usize, sums: &mut [u16]) {
+    fn cell_sums<I: Isa, const ADD: bool>(isa: I, line: Line<'_, Self>, fx: usize, sums: &mut [u16]) {
         if fx <= 8 {
-            isa.byte_cell_sums::<ADD>(row, fx, sums);
+            isa.byte_cell_sums::<ADD>(line, fx, sums);
         } else {
-            any_cells::<Self, u16, ADD>(row, fx, sums, Self::lift);
+            any_cells::<Self, u16, ADD>(line, fx, sums, Self::lift);
         }
     }
 }

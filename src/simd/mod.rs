@@ -14,6 +14,7 @@ pub mod tiles;
 pub mod views;
 
 use std::ops::Add;
+use views::{Line, Row};
 use std::sync::OnceLock;
 
 /// A loop over voxels, written once and compiled for every instruction set.
@@ -108,34 +109,47 @@ sums! {
 
 /// The kernels that are worth writing by hand; each defaults to the scalar definition.
 pub trait Isa: Copy {
-    /// `sums[i]` becomes (with `ADD`: grows by) `row[2 i] + row[2 i + 1]`. `row` is twice as long as `sums`.
+    /// `sums[i]` becomes (with `ADD`: grows by) `line[2 i] + line[2 i + 1]`. `line` is twice as long as `sums`.
     #[inline(always)]
-    fn pair_sums<T: Widen, const ADD: bool>(self, row: &[T], sums: &mut [T::Wide]) {
-        scalar::pair_sums::<_, _, ADD>(row, sums);
+    fn pair_sums<T: Widen, const ADD: bool>(self, line: Line<'_, T>, sums: &mut [T::Wide]) {
+        scalar::pair_sums::<_, _, ADD>(line.announced(), sums);
     }
 
-    /// `counts[i]` becomes (with `ADD`: grows by) how many of `row[2 i], row[2 i + 1]` are not 0.
+    /// `counts[i]` becomes (with `ADD`: grows by) how many of `line[2 i], line[2 i + 1]` are not 0.
     #[inline(always)]
-    fn pair_counts<T: Widen, const ADD: bool>(self, row: &[T], counts: &mut [T::Wide]) {
-        scalar::pair_counts::<_, _, ADD>(row, counts);
+    fn pair_counts<T: Widen, const ADD: bool>(self, line: Line<'_, T>, counts: &mut [T::Wide]) {
+        scalar::pair_counts::<_, _, ADD>(line.announced(), counts);
     }
 
     /// As [`Isa::pair_sums`], of cells of `fx` (3 to 8) instead of 2 bytes.
     #[inline(always)]
-    fn byte_cell_sums<const ADD: bool>(self, row: &[u8], fx: usize, sums: &mut [u16]) {
-        scalar::byte_cell_sums::<ADD>(row, fx, sums, 0);
+    fn byte_cell_sums<const ADD: bool>(self, line: Line<'_, u8>, fx: usize, sums: &mut [u16]) {
+        scalar::byte_cell_sums::<ADD>(line.announced(), fx, sums, 0);
     }
 
     /// As [`Isa::pair_sums`], of sums.
     #[inline(always)]
-    fn adjacent_sums<A: Adjacent, const ADD: bool>(self, row: &[A], sums: &mut [A]) {
-        scalar::pair_sums::<_, _, ADD>(row, sums);
+    fn adjacent_sums<A: Adjacent, const ADD: bool>(self, line: Line<'_, A>, sums: &mut [A]) {
+        scalar::pair_sums::<_, _, ADD>(line.announced(), sums);
     }
 
-    /// `out[i] = sums[i] >> shift`, which fits a byte.
+    /// `out[i] = sums[i] / 2^shift`, toward zero, which fits, as far as vectors go: how many.
     #[inline(always)]
-    fn shift_u16(self, sums: &[u16], shift: u32, out: &mut [u8]) {
-        scalar::shift(sums, shift, out);
+    fn narrow<T: Widen>(self, _sums: &[T::Wide], _shift: u32, _out: Row<'_, T>) -> usize {
+        0
+    }
+
+    /// [`Isa::pair_sums`] (`FX` 2; 1: sums of single voxels) and [`Isa::narrow`] at once, as far as vectors go: how many. Without
+    /// `KEEP`, the sums are undefined afterwards.
+    #[inline(always)]
+    fn finish<T: Widen, const FX: usize, const ADD: bool, const KEEP: bool>(
+        self,
+        _line: Line<'_, T>,
+        _sums: &mut [T::Wide],
+        _shift: u32,
+        _out: Row<'_, T>,
+    ) -> usize {
+        0
     }
 
     /// `out[i] = sums[i] / max(counts[i], 1)`, which fits a byte.
@@ -210,9 +224,16 @@ impl Backend {
     #[inline]
     pub fn run<K: Kernel>(self, kernel: K) {
         match self.0 {
-            Set::Scalar(isa) => kernel.run(isa),
+            Set::Scalar(isa) => with_scalar(kernel, isa),
             #[cfg(target_arch = "x86_64")]
             Set::Avx2(isa) => isa.run(kernel),
         }
     }
+}
+
+/// As far away from the caller as kernels of other instruction sets: what the loops of a kernel keep in registers would
+/// be made ready for it in the caller's loop, whichever backend is in use.
+#[inline(never)]
+fn with_scalar<K: Kernel>(kernel: K, isa: Scalar) {
+    kernel.run(isa);
 }

@@ -35,14 +35,6 @@ pub fn byte_cell_sums<const ADD: bool>(row: &[u8], fx: usize, sums: &mut [u16], 
     }
 }
 
-/// Quotients by a power of two.
-#[inline(always)]
-pub fn shift(sums: &[u16], shift: u32, out: &mut [u8]) {
-    for (voxel, &sum) in out.iter_mut().zip(sums) {
-        *voxel = (sum >> shift) as u8;
-    }
-}
-
 /// Quotients by counts; by 1 where the count is 0.
 #[inline(always)]
 pub fn divide<A, T>(sums: &[A], counts: &[A], out: &mut [T])

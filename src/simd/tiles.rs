@@ -1,12 +1,11 @@
 //! Strided memory, made safe: where voxels are written.
 //!
 //! [`Tiles`] cuts all mips of a call into disjoint tiles and hands each to one thread only, so that a [`Tile`] can lend
-//! panels to write into. Outputs without a unit stride are written to a scratch panel and scattered; large ones too, and
-//! then copied past the cache.
+//! panels to write into. Outputs without a unit stride are written to a scratch panel and scattered.
 
 use super::views::{Extent, PanelMut, Place, Span, Voxel, fits, place};
 #[cfg(target_arch = "x86_64")]
-use std::arch::x86_64::{_mm_loadu_si128, _mm_sfence, _mm_stream_si128};
+use std::arch::x86_64::_mm_sfence;
 use std::marker::PhantomData;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -125,39 +124,75 @@ impl<T: Voxel> Tile<'_, T> {
         scratch: &mut Vec<T>,
         fill: impl FnOnce(&mut PanelMut<'_, T>),
     ) {
+        fill(&mut self.open(mip, region, scratch));
+        self.close(mip, region, scratch);
+    }
+
+    /// As [`Tile::write`], of the first mips at once: the rows of `regions[mip]` for each.
+    pub fn write_all(
+        &mut self,
+        regions: &[Vec<Span>],
+        scratch: &mut [Vec<T>],
+        fill: impl FnOnce(&mut [PanelMut<'_, T>]),
+    ) {
+        match regions {
+            [] => fill(&mut []),
+            [region] => self.write(0, region, &mut scratch[0], |panel| fill(std::slice::from_mut(panel))),
+            _ => {
+                let each = regions.iter().zip(&mut *scratch).enumerate();
+                let mut panels: Vec<_> = each.map(|(mip, (region, scratch))| self.open(mip, region, scratch)).collect();
+                fill(&mut panels);
+                drop(panels);
+                regions.iter().zip(scratch).enumerate().for_each(|(mip, (region, s))| self.close(mip, region, s));
+            }
+        }
+    }
+
+    /// Where `region` lies in its mip; it is inside the tile.
+    #[inline]
+    fn find(&self, mip: usize, region: &[Span]) -> (&Target, Place) {
         let target = &self.tiles.targets[mip];
         for (((span, &at), &tile), axis) in region.iter().zip(&self.at).zip(&target.tile).zip(&target.axes) {
             let first = at.checked_mul(tile).expect("a tile that was handed out");
             assert!(span.start >= first && span.start + span.len <= first.saturating_add(tile).min(axis.len));
         }
-        let Place { offset, direct } = place::<T>(target.origin as usize, &target.axes, region);
-        let (cols, rows) = (region[0].len, region[1].len);
-        let (step, pitch) = (target.axes[0].stride, target.axes[1].stride);
-        // SAFETY: the region was checked against the extents that `new` was promised.
-        let origin = unsafe { target.origin.offset(offset) };
+        (target, place::<T>(target.origin as usize, &target.axes, region))
+    }
+
+    /// The rows of `region` as they lie, or as many in `scratch`. The caller opens one region of a mip at a time.
+    #[inline]
+    fn open<'s>(&self, mip: usize, region: &[Span], scratch: &'s mut Vec<T>) -> PanelMut<'s, T> {
+        let (target, Place { offset, direct }) = self.find(mip, region);
+        let (cols, rows, pitch) = (region[0].len, region[1].len, target.axes[1].stride);
+        if !direct {
+            scratch.resize(rows * cols, T::default());
+            return PanelMut::dense(scratch, cols);
+        }
         let bytes = (cols * size_of::<T>()) as isize;
-        let streams = target.streams && (pitch == bytes || bytes >= LONG);
-        if direct && !streams {
-            let pitch = pitch / size_of::<T>() as isize;
-            return fill(&mut PanelMut { origin: origin.cast(), pitch, rows, cols, lent: PhantomData });
+        PanelMut {
+            // SAFETY: the region was checked against the extents that `new` was promised.
+            origin: unsafe { target.origin.offset(offset) }.cast(),
+            pitch: pitch / size_of::<T>() as isize,
+            rows,
+            cols,
+            streams: target.streams && (pitch == bytes || bytes >= LONG),
+            lent: PhantomData,
         }
-        scratch.resize(rows * cols, T::default());
-        fill(&mut PanelMut::dense(scratch, cols));
-        if direct && pitch == bytes {
-            // SAFETY: the rows lie one behind the other, and are this tile's alone.
-            return unsafe { stream_row(scratch, origin.cast()) };
+    }
+
+    /// Scatters what was written to `scratch`, if it was.
+    #[inline]
+    fn close(&self, mip: usize, region: &[Span], scratch: &[T]) {
+        let (target, Place { offset, direct }) = self.find(mip, region);
+        if direct {
+            return;
         }
-        for (j, row) in scratch.chunks_exact(cols).enumerate() {
-            // SAFETY: row j is inside the region, which is this tile's alone.
+        let (step, pitch) = (target.axes[0].stride, target.axes[1].stride);
+        for (j, row) in scratch.chunks_exact(region[0].len).enumerate() {
+            // SAFETY: row j is inside the region, which was checked and is this tile's alone.
             unsafe {
-                let to = origin.offset(j as isize * pitch);
-                if direct {
-                    stream_row(row, to.cast());
-                } else {
-                    row.iter()
-                        .enumerate()
-                        .for_each(|(i, &v)| to.offset(i as isize * step).cast::<T>().write_unaligned(v));
-                }
+                let to = target.origin.offset(offset + j as isize * pitch);
+                row.iter().enumerate().for_each(|(i, &v)| to.offset(i as isize * step).cast::<T>().write_unaligned(v));
             }
         }
     }
@@ -172,37 +207,6 @@ impl<T> Drop for Tile<'_, T> {
             _mm_sfence();
         }
     }
-}
-
-/// Copies a row to memory past the cache, which saves reading what is overwritten.
-///
-/// # Safety
-/// `to` is the first of `row.len()` aligned voxels that are the caller's to write.
-#[cfg(target_arch = "x86_64")]
-#[inline]
-unsafe fn stream_row<T: Voxel>(row: &[T], to: *mut T) {
-    let (bytes, from, to) = (size_of_val(row), row.as_ptr().cast::<u8>(), to.cast::<u8>());
-    let head = to.align_offset(16).min(bytes);
-    let full = head + (bytes - head) / 16 * 16;
-    // SAFETY: all places are within the row; those streamed to are aligned to 16 bytes from `head` on.
-    unsafe {
-        std::ptr::copy_nonoverlapping(from, to, head);
-        for at in (head..full).step_by(16) {
-            _mm_stream_si128(to.add(at).cast(), _mm_loadu_si128(from.add(at).cast()));
-        }
-        std::ptr::copy_nonoverlapping(from.add(full), to.add(full), bytes - full);
-    }
-}
-
-/// Copies a row to memory.
-///
-/// # Safety
-/// `to` is the first of `row.len()` aligned voxels that are the caller's to write.
-#[cfg(not(target_arch = "x86_64"))]
-#[inline]
-unsafe fn stream_row<T: Voxel>(row: &[T], to: *mut T) {
-    // SAFETY: the caller's promise.
-    unsafe { std::ptr::copy_nonoverlapping(row.as_ptr(), to, row.len()) }
 }
 
 #[cfg(test)]
@@ -230,7 +234,7 @@ mod tests {
             let first = tile.at()[0] * 2;
             seen.push(tile.at()[0]);
             let region = [Span { start: first, len: 2.min(5 - first) }, Span { start: 0, len: 1 }];
-            tile.write(0, &region, &mut Vec::new(), |panel| panel.row_mut(0).fill(first as u16 + 1));
+            tile.write(0, &region, &mut Vec::new(), |panel| panel.row_mut(0).voxels.fill(first as u16 + 1));
         }
         assert!(!tile.advance());
         assert_eq!(seen, [0, 1, 2]);
@@ -252,6 +256,6 @@ mod tests {
         let mut tile = tiles.worker();
         assert!(tile.advance());
         let region = [Span { start: 1, len: 2 }, Span { start: 0, len: 1 }];
-        tile.write(0, &region, &mut Vec::new(), |panel| panel.row_mut(0).fill(1));
+        tile.write(0, &region, &mut Vec::new(), |panel| panel.row_mut(0).voxels.fill(1));
     }
 }

@@ -11,9 +11,12 @@
 #[cfg(target_arch = "x86_64")]
 use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
 use std::marker::PhantomData;
+use std::ops::Range;
 
-/// How far ahead memory is asked for, in bytes.
-const AHEAD: usize = 2048;
+/// How far ahead memory is asked for, in bytes: as much as the memory delivers in the time of a request.
+const AHEAD: usize = 4096;
+/// Rows of more bytes are asked for within the row, others row by row.
+const LONG: usize = 4 * AHEAD;
 
 /// Types for which every bit pattern is a value, so that any memory may be read as one.
 ///
@@ -62,9 +65,52 @@ pub struct Panel<'a, T> {
     pitch: isize,
     rows: usize,
     cols: usize,
-    /// If the rows are still in memory rather than in cache: how many rows ahead to ask for.
-    ahead: Option<usize>,
+    /// If the rows are still in memory rather than in cache: how many bytes ahead to ask for what comes next; else 0.
+    ahead: isize,
     lent: PhantomData<&'a [T]>,
+}
+
+/// A row, or a part of one, to read from one end to the other.
+#[derive(Clone, Copy)]
+pub struct Line<'a, T> {
+    /// The voxels.
+    pub voxels: &'a [T],
+    /// How many bytes ahead memory is asked for what comes next (see [`AHEAD`]); 0: the row is in cache.
+    pub ahead: isize,
+}
+
+impl<'a, T> Line<'a, T> {
+    /// A row that is in cache.
+    #[inline(always)]
+    pub fn here(voxels: &'a [T]) -> Self {
+        Line { voxels, ahead: 0 }
+    }
+
+    /// The voxels `part` of it.
+    #[inline(always)]
+    pub fn part(self, part: Range<usize>) -> Self {
+        Line { voxels: &self.voxels[part], ahead: self.ahead }
+    }
+
+    /// Asks for the 64 bytes that come after those at voxel `i`. The processor does so by itself only within a page, and as far
+    /// as its window of instructions reaches.
+    #[inline(always)]
+    pub fn announce(&self, i: usize) {
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: a hint, which reads nothing; the address may be anywhere.
+        unsafe {
+            _mm_prefetch::<_MM_HINT_T0>(self.voxels.as_ptr().wrapping_add(i).cast::<i8>().wrapping_offset(self.ahead));
+        }
+    }
+
+    /// The voxels, after asking for all that comes after them: for loops that cannot do it on the way.
+    #[inline(always)]
+    pub fn announced(self) -> &'a [T] {
+        if self.ahead != 0 {
+            (0..self.voxels.len()).step_by(64 / size_of::<T>().min(64)).for_each(|i| self.announce(i));
+        }
+        self.voxels
+    }
 }
 
 impl<'a, T> Panel<'a, T> {
@@ -72,7 +118,7 @@ impl<'a, T> Panel<'a, T> {
     #[inline]
     pub fn dense(voxels: &'a [T], cols: usize) -> Self {
         let rows = voxels.len() / cols.max(1);
-        Panel { origin: voxels.as_ptr(), pitch: cols as isize, rows, cols, ahead: None, lent: PhantomData }
+        Panel { origin: voxels.as_ptr(), pitch: cols as isize, rows, cols, ahead: 0, lent: PhantomData }
     }
 
     /// Number of rows.
@@ -87,20 +133,10 @@ impl<'a, T> Panel<'a, T> {
         self.cols
     }
 
-    /// Asks for the rows that come [`AHEAD`] bytes after row `j`, if they are in memory and short. The processor does so by
-    /// itself only within a page, and as far as its window of instructions reaches; long rows it reads well alone, and
-    /// several of them asked for at once would not stay in L1.
+    /// Row `j`, to read once from one end to the other.
     #[inline(always)]
-    pub fn announce(&self, j: usize) {
-        #[cfg(target_arch = "x86_64")]
-        if let Some(ahead) = self.ahead {
-            let bytes = self.cols * size_of::<T>();
-            let row = self.origin.wrapping_offset(((j + ahead) as isize).wrapping_mul(self.pitch)).cast::<i8>();
-            for line in (0..bytes).step_by(64) {
-                // SAFETY: a hint, which reads nothing; the address may be anywhere.
-                unsafe { _mm_prefetch::<_MM_HINT_T0>(row.wrapping_add(line)) };
-            }
-        }
+    pub fn line(&self, j: usize) -> Line<'a, T> {
+        Line { voxels: self.row(j), ahead: self.ahead }
     }
 
     /// Row `j`.
@@ -112,12 +148,30 @@ impl<'a, T> Panel<'a, T> {
     }
 }
 
+/// A row to write, or a part of one.
+pub struct Row<'a, T> {
+    /// Its voxels.
+    pub voxels: &'a mut [T],
+    /// Whether it is better written past the caches, which will not hold it until it is used: that saves reading what is
+    /// overwritten. A hint.
+    pub streams: bool,
+}
+
+impl<T> Row<'_, T> {
+    /// The voxels `part` of it.
+    #[inline(always)]
+    pub fn part(&mut self, part: Range<usize>) -> Row<'_, T> {
+        Row { voxels: &mut self.voxels[part], streams: self.streams }
+    }
+}
+
 /// Rows to write; as [`Panel`].
 pub struct PanelMut<'a, T> {
     pub(super) origin: *mut T,
     pub(super) pitch: isize,
     pub(super) rows: usize,
     pub(super) cols: usize,
+    pub(super) streams: bool,
     pub(super) lent: PhantomData<&'a mut [T]>,
 }
 
@@ -126,7 +180,7 @@ impl<'a, T> PanelMut<'a, T> {
     #[inline]
     pub fn dense(voxels: &'a mut [T], cols: usize) -> Self {
         let rows = voxels.len() / cols.max(1);
-        PanelMut { origin: voxels.as_mut_ptr(), pitch: cols as isize, rows, cols, lent: PhantomData }
+        PanelMut { origin: voxels.as_mut_ptr(), pitch: cols as isize, rows, cols, streams: false, lent: PhantomData }
     }
 
     /// Number of rows.
@@ -143,41 +197,12 @@ impl<'a, T> PanelMut<'a, T> {
 
     /// Row `j`, to write.
     #[inline(always)]
-    pub fn row_mut(&mut self, j: usize) -> &mut [T] {
+    pub fn row_mut(&mut self, j: usize) -> Row<'_, T> {
         assert!(j < self.rows);
         // SAFETY: as in `Panel::row`; the rows do not overlap, and `&mut self` lends one at a time.
-        unsafe { std::slice::from_raw_parts_mut(self.origin.offset(j as isize * self.pitch), self.cols) }
-    }
-
-    /// Calls `fill` with each row and the row of `from` beside it; with all of them at once where both lie one behind
-    /// the other.
-    #[inline(always)]
-    pub fn fill_from<S>(&mut self, from: Panel<'_, S>, mut fill: impl FnMut(&mut [T], &[S])) {
-        assert!(self.rows == from.rows && self.cols == from.cols);
-        if self.pitch == self.cols as isize && from.pitch == from.cols as isize {
-            let len = self.rows * self.cols;
-            // SAFETY: rows at a pitch of their own length are one slice; both are vouched for as in `row`.
-            let (to, from) = unsafe {
-                (std::slice::from_raw_parts_mut(self.origin, len), std::slice::from_raw_parts(from.origin, len))
-            };
-            return fill(to, from);
-        }
-        for j in 0..self.rows {
-            fill(self.row_mut(j), from.row(j));
-        }
-    }
-
-    /// What was written, to read.
-    #[inline]
-    pub fn as_panel(&self) -> Panel<'_, T> {
-        Panel {
-            origin: self.origin,
-            pitch: self.pitch,
-            rows: self.rows,
-            cols: self.cols,
-            ahead: None,
-            lent: PhantomData,
-        }
+        let voxels =
+            unsafe { std::slice::from_raw_parts_mut(self.origin.offset(j as isize * self.pitch), self.cols) };
+        Row { voxels, streams: self.streams }
     }
 }
 
@@ -256,13 +281,17 @@ impl<'a, T: Voxel> Source<'a, T> {
     #[inline]
     pub fn lend(&self, region: &[Span]) -> Option<Panel<'_, T>> {
         let Place { offset, direct } = place::<T>(self.origin as usize, &self.axes, region);
+        let size = size_of::<T>() as isize;
+        let (pitch, row) = (self.axes[1].stride / size, region[0].len * size_of::<T>());
+        let rows = AHEAD.div_ceil(row) as isize;
+        let ahead = if row > LONG { AHEAD as isize } else { self.axes[1].stride.wrapping_mul(rows) };
         direct.then(|| Panel {
             // SAFETY: `place` checked the region against the extents that `new` was promised.
             origin: unsafe { self.origin.offset(offset) }.cast::<T>(),
-            pitch: self.axes[1].stride / size_of::<T>() as isize,
+            pitch,
             rows: region[1].len,
             cols: region[0].len,
-            ahead: Some(region[0].len * size_of::<T>()).filter(|&row| row <= AHEAD).map(|row| AHEAD.div_ceil(row)),
+            ahead,
             lent: PhantomData,
         })
     }

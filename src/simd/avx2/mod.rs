@@ -13,8 +13,9 @@ pub use sums::{
     WordSums,
 };
 
+use super::views::{Line, Row};
 use super::{Adjacent, Cells, Isa, Kernel, Label, Widen, scalar};
-use std::arch::x86_64::{__m256i, _mm256_permute4x64_epi64};
+use std::arch::x86_64::*;
 
 /// Proof that this processor has AVX2: only [`Avx2::detect`] makes one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,38 +39,49 @@ impl Avx2 {
 
 impl Isa for Avx2 {
     #[inline(always)]
-    fn pair_sums<T: Widen, const ADD: bool>(self, row: &[T], sums: &mut [T::Wide]) {
+    fn pair_sums<T: Widen, const ADD: bool>(self, line: Line<'_, T>, sums: &mut [T::Wide]) {
         // SAFETY: `self` is the proof that AVX2 is there.
-        let done = unsafe { sums::walk_pairs::<T, ADD, false>(row, sums) };
-        scalar::pair_sums::<_, _, ADD>(&row[2 * done..], &mut sums[done..]);
+        let done = unsafe { sums::walk_pairs::<T, ADD, false>(line, sums) };
+        scalar::pair_sums::<_, _, ADD>(&line.voxels[2 * done..], &mut sums[done..]);
     }
 
     #[inline(always)]
-    fn pair_counts<T: Widen, const ADD: bool>(self, row: &[T], counts: &mut [T::Wide]) {
+    fn pair_counts<T: Widen, const ADD: bool>(self, line: Line<'_, T>, counts: &mut [T::Wide]) {
         // SAFETY: `self` is the proof that AVX2 is there.
-        let done = unsafe { sums::walk_pairs::<T, ADD, true>(row, counts) };
-        scalar::pair_counts::<_, _, ADD>(&row[2 * done..], &mut counts[done..]);
+        let done = unsafe { sums::walk_pairs::<T, ADD, true>(line, counts) };
+        scalar::pair_counts::<_, _, ADD>(&line.voxels[2 * done..], &mut counts[done..]);
     }
 
     #[inline(always)]
-    fn byte_cell_sums<const ADD: bool>(self, row: &[u8], fx: usize, sums: &mut [u16]) {
+    fn byte_cell_sums<const ADD: bool>(self, line: Line<'_, u8>, fx: usize, sums: &mut [u16]) {
         // SAFETY: `self` is the proof that AVX2 is there.
-        let done = unsafe { sums::walk_byte_cells::<ADD>(row, fx, sums) };
-        scalar::byte_cell_sums::<ADD>(row, fx, sums, done);
+        let done = unsafe { sums::walk_byte_cells::<ADD>(line, fx, sums) };
+        scalar::byte_cell_sums::<ADD>(line.voxels, fx, sums, done);
     }
 
     #[inline(always)]
-    fn adjacent_sums<A: Adjacent, const ADD: bool>(self, row: &[A], sums: &mut [A]) {
+    fn adjacent_sums<A: Adjacent, const ADD: bool>(self, line: Line<'_, A>, sums: &mut [A]) {
         // SAFETY: `self` is the proof that AVX2 is there.
-        let done = unsafe { sums::walk_adjacent::<A, ADD>(row, sums) };
-        scalar::pair_sums::<_, _, ADD>(&row[2 * done..], &mut sums[done..]);
+        let done = unsafe { sums::walk_adjacent::<A, ADD>(line, sums) };
+        scalar::pair_sums::<_, _, ADD>(&line.voxels[2 * done..], &mut sums[done..]);
     }
 
     #[inline(always)]
-    fn shift_u16(self, sums: &[u16], shift: u32, out: &mut [u8]) {
+    fn narrow<T: Widen>(self, sums: &[T::Wide], shift: u32, out: Row<'_, T>) -> usize {
         // SAFETY: `self` is the proof that AVX2 is there.
-        let done = unsafe { sums::walk_shift(sums, shift, out) };
-        scalar::shift(&sums[done..], shift, &mut out[done..]);
+        unsafe { sums::walk_narrow::<T>(sums, shift, out) }
+    }
+
+    #[inline(always)]
+    fn finish<T: Widen, const FX: usize, const ADD: bool, const KEEP: bool>(
+        self,
+        line: Line<'_, T>,
+        sums: &mut [T::Wide],
+        shift: u32,
+        out: Row<'_, T>,
+    ) -> usize {
+        // SAFETY: `self` is the proof that AVX2 is there.
+        unsafe { sums::walk_finish::<T, FX, ADD, KEEP>(line, sums, shift, out) }
     }
 
     #[inline(always)]
@@ -101,4 +113,28 @@ impl Isa for Avx2 {
 unsafe fn mend(v: __m256i) -> __m256i {
     // SAFETY: the caller has AVX2.
     unsafe { _mm256_permute4x64_epi64::<0b11_01_10_00>(v) }
+}
+
+/// Writes a vector past the caches if it `streams` (`at` is aligned to 16 bytes then), or through them.
+///
+/// # Safety
+/// Needs AVX2; 32 bytes at `at` are the caller's to write.
+#[inline(always)]
+unsafe fn put<T>(at: *mut T, v: __m256i, streams: bool) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        if streams {
+            // Halves, because that is as far as numpy aligns its arrays; the processor joins them to lines.
+            _mm_stream_si128(at.cast(), _mm256_castsi256_si128(v));
+            _mm_stream_si128(at.cast::<__m128i>().add(1), _mm256_extracti128_si256::<1>(v));
+        } else {
+            _mm256_storeu_si256(at.cast(), v);
+        }
+    }
+}
+
+/// Whether a row can be streamed by [`put`], vector by vector: one with a rest would be slower.
+#[inline(always)]
+fn streams<T>(out: &Row<'_, T>) -> bool {
+    out.streams && out.voxels.as_ptr().align_offset(16) == 0 && size_of_val(&*out.voxels) % 32 == 0
 }

@@ -1,0 +1,348 @@
+//! The cascade: rows of the input folded into rows of sums, and these, as soon as a row of cells is complete, rendered
+//! and folded on into the level above, while they are in L1.
+//!
+//! Five mips then cost little more than one, and there is no phase without reads: while a row is folded, memory is asked for
+//! what comes a few KiB later. A panel of the input passes through all levels that it completes, row by row; a
+//! level whose cells are made of several panels (slices along other axes, or pieces of large cells) keeps all its rows until the
+//! last of them has come, the others need only one.
+
+use crate::fold::{Fold, Shape, Sum, Summand, What};
+use crate::grid::{Ascent, Edge, Grid, Pooling};
+use crate::simd::tiles::Tile;
+use crate::simd::views::{Line, Panel, PanelMut, Row, Source, Span, Voxel};
+use crate::simd::{Backend, Isa, Kernel};
+use std::marker::PhantomData;
+
+/// How sums become voxels, whatever the types.
+pub trait Renderer: Sync {
+    /// What the sums of a panel are divided by.
+    type Divisor: Copy + Send + Sync;
+    /// Whether counts of voxels that are not background are kept.
+    fn counts(&self) -> bool;
+    /// Whether the next level starts from the rendered voxels of `level` instead of its sums.
+    fn restarts(&self, level: usize) -> bool;
+    /// What the sums of the panel at `region` of `level` are divided by.
+    fn divisor(&self, level: usize, region: &[Span]) -> Self::Divisor;
+}
+
+/// How sums of type `A` become voxels of type `T`.
+pub trait Render<T, A>: Renderer {
+    /// Writes the voxels of a row; `last`: the last row of its panel.
+    fn render<I: Isa>(&self, isa: I, by: &Self::Divisor, last: bool, sums: &[A], counts: &[A], out: Row<'_, T>);
+
+    /// Adds (`ADD`: or sets) the last row of full cells of `FX` columns to `sums` and writes the voxels at once, if that can
+    /// be done; `KEEP`: the sums are needed afterwards.
+    fn finish<I: Isa, const FX: usize, const ADD: bool, const KEEP: bool>(
+        &self,
+        isa: I,
+        by: &Self::Divisor,
+        line: Line<'_, T>,
+        sums: &mut [A],
+        out: Row<'_, T>,
+    );
+
+    /// Whether [`Render::finish`] can do it.
+    fn finishes(&self, by: &Self::Divisor) -> bool;
+}
+
+/// A pooling that folds: `N` is what the first level is summed in, `A` the others.
+pub struct Folding<'a, T, N, A, R> {
+    /// The call's shape.
+    pub grid: &'a Grid,
+    /// The instructions.
+    pub backend: Backend,
+    /// The input.
+    pub source: Source<'a, T>,
+    /// How sums become voxels.
+    pub render: R,
+    /// What is carried from level to level.
+    pub state: PhantomData<(N, A)>,
+}
+
+/// A thread's sums, a panel for every level.
+pub struct Sums<T, N, A, D> {
+    first: Level<N>,
+    rest: Vec<Level<A>>,
+    steps: Vec<Step<D>>,
+    gathered: Vec<T>,
+    scattered: Vec<Vec<T>>,
+}
+
+/// The pending sums of a level.
+struct Level<A> {
+    sums: Vec<A>,
+    counts: Vec<A>,
+    /// Whether it keeps all rows of a panel, or one.
+    all: bool,
+}
+
+impl<A: Sum> Level<A> {
+    fn new(grid: &Grid, level: usize, counts: bool) -> Self {
+        let all = !grid.children(level).is_empty();
+        let sums = vec![A::default(); if all { grid.panel_len(level) } else { grid.panel_cols(level) }];
+        let counts = if counts { sums.clone() } else { Vec::new() };
+        Level { sums, counts, all }
+    }
+
+    /// Sums and counts (if they are kept) of row `j`.
+    #[inline(always)]
+    fn row(&mut self, j: usize, cols: usize) -> (&mut [A], &mut [A]) {
+        let start = if self.all { j * cols } else { 0 };
+        let counts = if self.counts.is_empty() { &mut [][..] } else { &mut self.counts[start..start + cols] };
+        (&mut self.sums[start..start + cols], counts)
+    }
+}
+
+/// What happens on the way into a level.
+#[derive(Clone, Copy)]
+struct Step<D> {
+    shape: Shape,
+    /// Extents of the level's panel.
+    rows: usize,
+    cols: usize,
+    /// Whether this child is the first of its panel, and the last; and how often it counts.
+    first: bool,
+    last: bool,
+    weight: usize,
+    restarts: bool,
+    by: D,
+}
+
+impl<D> Step<D> {
+    /// The rows of the level below (which has `rows`) that make row `j`, and how often each counts.
+    #[inline(always)]
+    fn cell(&self, j: usize, rows: usize) -> (std::ops::Range<usize>, usize) {
+        let fy = self.shape.factor[1];
+        let range = j * fy..((j + 1) * fy).min(rows);
+        let lone = self.shape.mirrored && range.len() < fy;
+        (range, if lone { 2 * self.weight } else { self.weight })
+    }
+}
+
+impl<T, N, A, R> Pooling<T> for Folding<'_, T, N, A, R>
+where
+    T: Voxel + Summand<N>,
+    N: Sum + Summand<A>,
+    A: Sum,
+    T: Summand<A>,
+    R: Render<T, N> + Render<T, A>,
+{
+    type Panels = Sums<T, N, A, R::Divisor>;
+
+    fn panels(&self) -> Self::Panels {
+        let (grid, counts) = (self.grid, self.render.counts());
+        Sums {
+            first: Level::new(grid, 1, counts),
+            rest: (2..=grid.levels()).map(|level| Level::new(grid, level, counts)).collect(),
+            steps: Vec::new(),
+            gathered: Vec::new(),
+            scattered: vec![Vec::new(); grid.levels()],
+        }
+    }
+
+    fn take(&self, panels: &mut Self::Panels, ascent: Ascent<'_>, tile: &mut Tile<'_, T>) {
+        let Folding { grid, backend, source, render, .. } = self;
+        let Sums { first, rest, steps, gathered, scattered } = panels;
+        steps.clear();
+        steps.extend(ascent.children.iter().zip(1..).map(|(child, level)| {
+            let region = &ascent.regions[level];
+            Step {
+                shape: Shape {
+                    factor: [grid.inner_factor(0, level), grid.inner_factor(1, level)],
+                    mirrored: grid.edge() == Edge::Mirrored,
+                },
+                rows: region[1].len,
+                cols: region[0].len,
+                first: child.first,
+                last: child.last,
+                weight: child.weight,
+                restarts: render.restarts(level),
+                by: render.divisor(level, region),
+            }
+        }));
+        let from = source.panel(&ascent.regions[0], gathered);
+        let done = ascent.completed();
+        // Every level of a folding is an output.
+        tile.write_all(&ascent.regions[1..=done], scattered, |outs| {
+            Cascade { backend: *backend, from, render, steps, first, rest, outs }.run();
+        });
+    }
+}
+
+/// Takes the rows of a panel through the levels. Every row is a kernel call of its own: one large kernel would need more
+/// registers than there are, and spend its time on moving them about.
+struct Cascade<'a, 'o, T, N, A, R: Renderer> {
+    backend: Backend,
+    from: Panel<'a, T>,
+    render: &'a R,
+    steps: &'a [Step<R::Divisor>],
+    first: &'a mut Level<N>,
+    rest: &'a mut [Level<A>],
+    outs: &'a mut [PanelMut<'o, T>],
+}
+
+impl<T, N, A, R> Cascade<'_, '_, T, N, A, R>
+where
+    T: Voxel + Summand<N> + Summand<A>,
+    N: Sum + Summand<A>,
+    A: Sum,
+    R: Render<T, N> + Render<T, A>,
+{
+    fn run(&mut self) {
+        for j in 0..self.steps[0].rows {
+            self.row(j);
+            if self.steps[0].last {
+                self.rise(j);
+            }
+        }
+    }
+
+    /// Folds the rows of the input that make row `j` of level 1, and renders it if it is complete.
+    #[inline(always)]
+    fn row(&mut self, j: usize) {
+        let Cascade { backend, from, render, steps, .. } = *self;
+        let step = &steps[0];
+        let (rows, times) = step.cell(j, from.rows());
+        let (sums, counts) = self.first.row(j, step.cols);
+        let finishes =
+            step.last && step.shape.factor[0] <= 2 && counts.is_empty() && <R as Render<T, N>>::finishes(render, &step.by);
+        for y in rows.clone() {
+            for time in 0..times {
+                let (line, shape) = (from.line(y), step.shape);
+                let add = !step.first || y > rows.start || time > 0;
+                if finishes && y + 1 == rows.end && time + 1 == times {
+                    let (keep, out) = (steps.len() > 1, self.outs[0].row_mut(j));
+                    backend.run(Finish { render, by: &step.by, line, shape, add, keep, sums, out });
+                    continue;
+                }
+                backend.run(Fold { line, shape, add, to: sums, what: What::Value });
+                if !counts.is_empty() {
+                    backend.run(Fold { line, shape, add, to: counts, what: What::Presence });
+                }
+            }
+        }
+        if step.last && !finishes {
+            let (last, out) = (j + 1 == step.rows, self.outs[0].row_mut(j));
+            backend.run(RenderRow { render, by: &step.by, last, sums, counts, out });
+        }
+        if step.last && step.restarts {
+            restart(self.outs[0].row_mut(j).voxels, sums, counts);
+        }
+    }
+
+    /// Takes row `below` of level 1, which is complete, into the levels above, as far as rows become complete by it.
+    #[inline(always)]
+    fn rise(&mut self, mut below: usize) {
+        let Cascade { backend, render, steps, .. } = *self;
+        for k in 1..steps.len() {
+            let (lower, step) = (&steps[k - 1], &steps[k]);
+            let j = below / step.shape.factor[1];
+            let (rows, times) = step.cell(j, lower.rows);
+            let (done, pending) = self.rest.split_at_mut(k - 1);
+            let (sums, counts) = pending[0].row(j, step.cols);
+            for time in 0..times {
+                let add = !step.first || below > rows.start || time > 0;
+                match done.last_mut() {
+                    None => fold_up(backend, self.first.row(below, lower.cols), step.shape, add, sums, counts),
+                    Some(level) => fold_up(backend, level.row(below, lower.cols), step.shape, add, sums, counts),
+                }
+            }
+            if below + 1 < rows.end || !step.last {
+                return;
+            }
+            let (last, out) = (j + 1 == step.rows, self.outs[k].row_mut(j));
+            backend.run(RenderRow { render, by: &step.by, last, sums, counts, out });
+            if step.restarts {
+                restart(self.outs[k].row_mut(j).voxels, sums, counts);
+            }
+            below = j;
+        }
+    }
+}
+
+/// Folds a row of sums, and one of counts if there are any, into the level above.
+fn fold_up<S: Summand<A>, A: Sum>(
+    backend: Backend,
+    (sums, counts): (&mut [S], &mut [S]),
+    shape: Shape,
+    add: bool,
+    to: &mut [A],
+    to_counts: &mut [A],
+) {
+    backend.run(Fold { line: Line::here(sums), shape, add, to, what: What::Value });
+    if !counts.is_empty() {
+        backend.run(Fold { line: Line::here(counts), shape, add, to: to_counts, what: What::Value });
+    }
+}
+
+/// Writes the voxels of a row.
+struct RenderRow<'a, T, A, R: Renderer> {
+    render: &'a R,
+    by: &'a R::Divisor,
+    last: bool,
+    sums: &'a [A],
+    counts: &'a [A],
+    out: Row<'a, T>,
+}
+
+impl<T, A, R: Render<T, A>> Kernel for RenderRow<'_, T, A, R> {
+    #[inline(always)]
+    fn run<I: Isa>(self, isa: I) {
+        self.render.render(isa, self.by, self.last, self.sums, self.counts, self.out);
+    }
+}
+
+/// Folds the last row of cells of one or two columns, and writes their voxels.
+struct Finish<'a, T, A, R: Renderer> {
+    render: &'a R,
+    by: &'a R::Divisor,
+    line: Line<'a, T>,
+    shape: Shape,
+    add: bool,
+    keep: bool,
+    sums: &'a mut [A],
+    out: Row<'a, T>,
+}
+
+impl<T: Summand<A>, A: Sum, R: Render<T, A>> Kernel for Finish<'_, T, A, R> {
+    #[inline(always)]
+    fn run<I: Isa>(mut self, isa: I) {
+        let fx = self.shape.factor[0];
+        let full = self.line.voxels.len() / fx;
+        if full < self.sums.len() {
+            let (rest, line) = (&mut self.sums[full..], self.line.part(fx * full..self.line.voxels.len()));
+            Fold { line, shape: self.shape, add: self.add, to: &mut *rest, what: What::Value }.run(isa);
+            self.render.render(isa, self.by, true, rest, &[], self.out.part(full..full + 1));
+        }
+        match (fx, self.add, self.keep) {
+            (1, false, false) => self.cells::<I, 1, false, false>(isa, full),
+            (1, false, true) => self.cells::<I, 1, false, true>(isa, full),
+            (1, true, false) => self.cells::<I, 1, true, false>(isa, full),
+            (1, true, true) => self.cells::<I, 1, true, true>(isa, full),
+            (_, false, false) => self.cells::<I, 2, false, false>(isa, full),
+            (_, false, true) => self.cells::<I, 2, false, true>(isa, full),
+            (_, true, false) => self.cells::<I, 2, true, false>(isa, full),
+            (_, true, true) => self.cells::<I, 2, true, true>(isa, full),
+        }
+    }
+}
+
+impl<T: Summand<A>, A: Sum, R: Render<T, A>> Finish<'_, T, A, R> {
+    /// The full cells.
+    #[inline(always)]
+    fn cells<I: Isa, const FX: usize, const ADD: bool, const KEEP: bool>(mut self, isa: I, full: usize) {
+        let (line, out) = (self.line.part(0..FX * full), self.out.part(0..full));
+        self.render.finish::<I, FX, ADD, KEEP>(isa, self.by, line, &mut self.sums[..full], out);
+    }
+}
+
+/// Puts the rendered voxels in the place of their sums.
+#[inline(never)]
+fn restart<T: Summand<A>, A: Sum>(voxels: &[T], sums: &mut [A], counts: &mut [A]) {
+    for (sum, &voxel) in sums.iter_mut().zip(voxels) {
+        *sum = voxel.lift();
+    }
+    for (count, &voxel) in counts.iter_mut().zip(voxels) {
+        *count = voxel.occupied();
+    }
+}
