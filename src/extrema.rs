@@ -6,17 +6,9 @@ use crate::cascade::{Folding, Render, Renderer};
 use crate::fold::{Along, Columns, Pairs, Sum, Summand, What};
 use crate::grid::{Array, Edge, Grid, Interrupted};
 use crate::simd::tiles::Tiles;
-use crate::simd::views::{Bool, Line, Row, Source, Span, Voxel};
-use crate::simd::{Backend, Isa};
+use crate::simd::views::{Bool, Greatest, Least, Line, Row, Source, Span, Voxel};
+use crate::simd::{Backend, Comparable, Isa};
 use std::marker::PhantomData;
-
-/// A value whose + is the minimum.
-#[derive(Clone, Copy, Default)]
-pub struct Least<T>(T);
-
-/// A value whose + is the maximum.
-#[derive(Clone, Copy, Default)]
-pub struct Greatest<T>(T);
 
 /// Which end of the order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -95,7 +87,7 @@ impl Renderer for Unwrap {
     fn divisor(&self, _level: usize, _region: &[Span]) {}
 }
 
-impl<T: Summand<A>, A: Sum> Render<T, A> for Unwrap {
+impl<T: End<A>, A: Sum> Render<T, A> for Unwrap {
     #[inline(always)]
     fn render<I: Isa>(&self, _isa: I, _by: &(), _last: bool, sums: &[A], _counts: &[A], out: Row<'_, T>) {
         for (voxel, &sum) in out.voxels.iter_mut().zip(sums) {
@@ -115,24 +107,41 @@ impl<T: Summand<A>, A: Sum> Render<T, A> for Unwrap {
         by: &(),
         line: Line<'_, T>,
         sums: &mut [A],
-        out: Row<'_, T>,
+        mut out: Row<'_, T>,
     ) {
+        let done = T::fold_vectors::<I, FX, ADD>(isa, line, sums, Some(out.part(0..sums.len())), KEEP);
+        let (line, sums) = (line.part(FX * done..line.voxels.len()), &mut sums[done..]);
         match FX {
-            1 => Columns.fold::<T, A, ADD>(line, 1, sums, What::Value),
+            1 => Columns(isa).fold::<T, A, ADD>(line, 1, sums, What::Value),
             _ => Pairs(isa).fold::<T, A, ADD>(line, 2, sums, What::Value),
         }
-        self.render(isa, by, false, sums, &[], out);
+        self.render(isa, by, false, sums, &[], out.part(done..done + sums.len()));
+    }
+}
+
+/// A voxel whose cells are folded to the end of the order that `A` stands for.
+pub trait End<A: Sum>: Summand<A> {
+    /// The part of a fold of `FX` (1 or 2) columns that vectors do: how many. See [`Isa::extrema`].
+    #[inline(always)]
+    fn fold_vectors<I: Isa, const FX: usize, const ADD: bool>(
+        _isa: I,
+        _line: Line<'_, Self>,
+        _sums: &mut [A],
+        _out: Option<Row<'_, Self>>,
+        _keep: bool,
+    ) -> usize {
+        0
     }
 }
 
 /// Dtypes with an order.
-pub trait Ordered: Voxel + Summand<Least<Self::Key>> + Summand<Greatest<Self::Key>> {
+pub trait Ordered: Voxel + End<Least<Self::Key>> + End<Greatest<Self::Key>> {
     /// What is compared.
     type Key: Key;
 }
 
 /// What is compared: numbers.
-pub trait Key: Voxel {
+pub trait Key: Comparable {
     /// The lesser, or NaN.
     fn least(self, other: Self) -> Self;
     /// The greater, or NaN.
@@ -153,65 +162,96 @@ macro_rules! keys {
                 $greatest
             }
         }
-        ordered!($t, $t, |voxel| voxel, |key| key);
+        impl Ordered for $t {
+            type Key = $t;
+        }
     )*};
 }
 
-macro_rules! ordered {
-    ($t:ty, $key:ty, |$voxel:ident| $lift:expr, |$sum:ident| $lower:expr) => {
-        impl Ordered for $t {
-            type Key = $key;
-        }
-        ordered!(Least, $t, $key, |$voxel| $lift, |$sum| $lower);
-        ordered!(Greatest, $t, $key, |$voxel| $lift, |$sum| $lower);
-    };
-    ($end:ident, $t:ty, $key:ty, |$voxel:ident| $lift:expr, |$sum:ident| $lower:expr) => {
-        impl Summand<$end<$key>> for $t {
-            #[inline(always)]
-            fn lift(self) -> $end<$key> {
-                let $voxel = self;
-                $end($lift)
-            }
-            #[inline(always)]
-            fn occupied(self) -> $end<$key> {
-                unreachable!("extrema count nothing")
-            }
-            #[inline(always)]
-            fn lower($end($sum): $end<$key>) -> Self {
-                $lower
-            }
-        }
-    };
-}
-
 macro_rules! ends {
-    ($($end:ident, $plus:ident;)*) => {$(
-        impl<T: Key> Sum for $end<T> {
+    ($($end:ident, $plus:ident, $max:literal;)*) => {$(
+        impl<K: Key> Sum for $end<K> {
             #[inline(always)]
             fn plus(self, other: Self) -> Self {
                 $end(self.0.$plus(other.0))
             }
         }
 
-        impl<T: Key> Summand<Self> for $end<T> {
+        ends!($end, $max, K, |voxel| $end(voxel), |end| end.0);
+        ends!($end, $max, $end<K>, |voxel| voxel, |end| end);
+
+        impl Summand<$end<u8>> for Bool {
             #[inline(always)]
-            fn lift(self) -> Self {
-                self
+            fn lift(self) -> $end<u8> {
+                $end((self.0 != 0) as u8)
             }
             #[inline(always)]
-            fn occupied(self) -> Self {
+            fn occupied(self) -> $end<u8> {
                 unreachable!("extrema count nothing")
             }
             #[inline(always)]
-            fn lower(sum: Self) -> Self {
-                sum
+            fn lower(end: $end<u8>) -> Self {
+                Bool(end.0)
             }
         }
+
+        impl End<$end<u8>> for Bool {}
     )*};
+    // What is a key as it lies in memory.
+    ($end:ident, $max:literal, $t:ty, |$voxel:ident| $lift:expr, |$sum:ident| $lower:expr) => {
+        impl<K: Key> Summand<$end<K>> for $t {
+            #[inline(always)]
+            fn lift(self) -> $end<K> {
+                let $voxel = self;
+                $lift
+            }
+            #[inline(always)]
+            fn occupied(self) -> $end<K> {
+                unreachable!("extrema count nothing")
+            }
+            #[inline(always)]
+            fn lower($sum: $end<K>) -> Self {
+                $lower
+            }
+            #[inline(always)]
+            fn row_sums<I: Isa, const ADD: bool>(isa: I, line: Line<'_, Self>, ends: &mut [$end<K>]) {
+                let done = Self::fold_vectors::<I, 1, ADD>(isa, line, ends, None, true);
+                for (end, voxel) in ends[done..].iter_mut().zip(&line.voxels[done..]) {
+                    let voxel: $end<K> = voxel.lift();
+                    *end = if ADD { end.plus(voxel) } else { voxel };
+                }
+            }
+            #[inline(always)]
+            fn pair_sums<I: Isa, const ADD: bool>(isa: I, line: Line<'_, Self>, ends: &mut [$end<K>]) {
+                let done = Self::fold_vectors::<I, 2, ADD>(isa, line, ends, None, true);
+                for (end, pair) in ends[done..].iter_mut().zip(line.voxels[2 * done..].chunks_exact(2)) {
+                    let pair = <Self as Summand<$end<K>>>::lift(pair[0]).plus(pair[1].lift());
+                    *end = if ADD { end.plus(pair) } else { pair };
+                }
+            }
+        }
+
+        impl<K: Key> End<$end<K>> for $t {
+            #[inline(always)]
+            fn fold_vectors<I: Isa, const FX: usize, const ADD: bool>(
+                isa: I,
+                line: Line<'_, Self>,
+                ends: &mut [$end<K>],
+                out: Option<Row<'_, Self>>,
+                keep: bool,
+            ) -> usize {
+                isa.extrema::<K, Self, $end<K>, FX, ADD, $max>(line, ends, out, keep)
+            }
+        }
+    };
 }
 ends! {
-    Least, least;
-    Greatest, greatest;
+    Least, least, false;
+    Greatest, greatest, true;
+}
+
+impl Ordered for Bool {
+    type Key = u8;
 }
 
 keys! {
@@ -226,4 +266,3 @@ keys! {
     f32: |a, b| if a < b || a.is_nan() { a } else { b }, if a > b || a.is_nan() { a } else { b };
     f64: |a, b| if a < b || a.is_nan() { a } else { b }, if a > b || a.is_nan() { a } else { b };
 }
-ordered!(Bool, u8, |voxel| (voxel.0 != 0) as u8, |key| Bool(key));

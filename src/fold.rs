@@ -23,7 +23,13 @@ pub trait Summand<A: Sum>: Copy {
     /// The voxel nearest to `sum` on the way to zero.
     fn lower(sum: A) -> Self;
 
-    /// `sums[i]` becomes (with `ADD`: grows by) the sum of the pair `row[2 i], row[2 i + 1]`.
+    /// `sums[i]` becomes (with `ADD`: grows by) `line[i]`.
+    #[inline(always)]
+    fn row_sums<I: Isa, const ADD: bool>(_isa: I, line: Line<'_, Self>, sums: &mut [A]) {
+        singles::<Self, A, ADD>(line, sums, Self::lift);
+    }
+
+    /// `sums[i]` becomes (with `ADD`: grows by) the sum of the pair `line[2 i], line[2 i + 1]`.
     #[inline(always)]
     fn pair_sums<I: Isa, const ADD: bool>(_isa: I, line: Line<'_, Self>, sums: &mut [A]) {
         pairs::<Self, A, ADD>(line, sums, Self::lift);
@@ -69,7 +75,7 @@ impl<T: Summand<A>, A: Sum> Kernel for Fold<'_, T, A> {
     #[inline(always)]
     fn run<I: Isa>(self, isa: I) {
         match self.shape.factor[0] {
-            1 => self.cells(Columns),
+            1 => self.cells(Columns(isa)),
             2 => self.cells(Pairs(isa)),
             _ => self.cells(Cells(isa)),
         }
@@ -120,14 +126,15 @@ pub trait Along: Copy {
 
 /// Cells of one column.
 #[derive(Clone, Copy)]
-pub struct Columns;
+pub struct Columns<I>(pub I);
 
-impl Along for Columns {
+impl<I: Isa> Along for Columns<I> {
     #[inline(always)]
     fn fold<T: Summand<A>, A: Sum, const ADD: bool>(self, line: Line<'_, T>, _fx: usize, sums: &mut [A], what: What) {
-        for (sum, &voxel) in sums.iter_mut().zip(line.announced()) {
-            let voxel = if what == What::Presence { voxel.occupied() } else { voxel.lift() };
-            *sum = if ADD { sum.plus(voxel) } else { voxel };
+        if what == What::Presence {
+            singles::<T, A, ADD>(line, sums, T::occupied);
+        } else {
+            T::row_sums::<I, ADD>(self.0, line, sums);
         }
     }
 }
@@ -188,6 +195,13 @@ fn cells<T: Copy, A: Sum, const FX: usize, const ADD: bool>(row: &[T], sums: &mu
             folded = folded.plus(lift(voxel));
         }
         *sum = if ADD { sum.plus(folded) } else { folded };
+    }
+}
+
+#[inline(always)]
+fn singles<T: Copy, A: Sum, const ADD: bool>(line: Line<'_, T>, sums: &mut [A], lift: impl Fn(T) -> A) {
+    for (sum, &voxel) in sums.iter_mut().zip(line.announced()) {
+        *sum = if ADD { sum.plus(lift(voxel)) } else { lift(voxel) };
     }
 }
 

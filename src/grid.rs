@@ -208,9 +208,11 @@ impl Grid {
             }
             .unwrap_or(0);
         }
+        // A single row is a panel.
+        let row = if self.axes[1].extents[0] == 1 { PANEL } else { ROW };
         let x = &mut self.axes[0];
         if x.inside == levels {
-            x.tile = (ROW / state / x.reach(levels)).clamp(1, x.extents[levels]);
+            x.tile = (row / state / x.reach(levels)).clamp(1, x.extents[levels]);
         }
         let width = x.panel(1).min(x.extents[1]) * state;
         let y = &mut self.axes[1];

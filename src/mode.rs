@@ -227,16 +227,15 @@ impl<T: Label> Kernel for Decide<'_, '_, T> {
     #[inline(always)]
     fn run<I: Isa>(self, isa: I) {
         let CellRows { rows: panels, fy, step, sparse } = self.cells;
-        let mut rows = Vec::with_capacity(panels.len());
+        let mut lines = Vec::with_capacity(panels.len());
         for j in 0..self.out.rows() {
-            rows.clear();
+            lines.clear();
             // A lone trailing row is mirrored.
-            rows.extend(panels.iter().map(|(panel, y)| {
-                let j = (j * fy + y).min(panel.rows() - 1);
-                panel.line(j).announced()
+            lines.extend(panels.iter().map(|(panel, y)| {
+                panel.line_of((j * fy + y).min(panel.rows() - 1), *fy, panels.len())
             }));
-            let cells = Cells { rows: &rows, column_bit: step.column_bit, rule: step.rule, sparse: *sparse };
-            isa.modes(cells, self.out.row_mut(j).voxels);
+            let cells = Cells { lines: &lines, column_bit: step.column_bit, rule: step.rule, sparse: *sparse };
+            isa.modes(cells, self.out.row_mut(j));
         }
     }
 }

@@ -32,16 +32,8 @@ struct Mix<'a> {
 
 impl Kernel for Mix<'_> {
     #[inline(always)]
-    fn run<I: Isa>(self, _isa: I) {
-        let mut lanes = [0; 32];
-        let runs = self.words.chunks_exact(lanes.len());
-        let rest = runs.remainder().iter().fold(0, |mixed, word| mixed ^ word);
-        for run in runs {
-            for (lane, word) in lanes.iter_mut().zip(run) {
-                *lane ^= word;
-            }
-        }
-        *self.mixed = lanes.iter().fold(rest, |mixed, lane| mixed ^ lane);
+    fn run<I: Isa>(self, isa: I) {
+        *self.mixed = isa.mix(self.words);
     }
 }
 

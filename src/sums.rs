@@ -61,7 +61,7 @@ pub trait Mean<A: Quotient>: Summand<A> {
         let done = Self::finish_vectors::<I, FX, ADD, KEEP>(isa, line, sums, shift, out.part(0..sums.len()));
         let (line, sums) = (line.part(FX * done..line.voxels.len()), &mut sums[done..]);
         match FX {
-            1 => Columns.fold::<Self, A, ADD>(line, 1, sums, What::Value),
+            1 => Columns(isa).fold::<Self, A, ADD>(line, 1, sums, What::Value),
             _ => Pairs(isa).fold::<Self, A, ADD>(line, 2, sums, What::Value),
         }
         Self::shift(isa, sums, shift, out.part(done..done + sums.len()));
@@ -102,7 +102,7 @@ macro_rules! means {
                     shift: u32,
                     out: Row<'_, Self>,
                 ) -> usize {
-                    isa.finish::<$t, FX, ADD, KEEP>(line, sums, shift, out)
+                    isa.finish_sums::<$t, FX, ADD, KEEP>(line, sums, shift, out)
                 }
                 $(
                     #[inline(always)]
@@ -128,7 +128,7 @@ means! {
 }
 
 macro_rules! summands {
-    ($($t:ty => $($sum:ty $(, $pair_sums:ident $(, $pair_counts:ident)?)?);+)*) => {$($(
+    ($($t:ty => $($sum:ty $(, $way:ident)?);+)*) => {$($(
         impl Summand<$sum> for $t {
             #[inline(always)]
             fn lift(self) -> $sum {
@@ -143,34 +143,44 @@ macro_rules! summands {
             fn lower(sum: $sum) -> Self {
                 sum as $t
             }
-            $(
-                #[inline(always)]
-                fn pair_sums<I: Isa, const ADD: bool>(isa: I, line: Line<'_, Self>, sums: &mut [$sum]) {
-                    isa.$pair_sums::<$t, ADD>(line, sums);
-                }
-                $(
-                    #[inline(always)]
-                    fn pair_counts<I: Isa, const ADD: bool>(isa: I, line: Line<'_, Self>, counts: &mut [$sum]) {
-                        isa.$pair_counts::<$t, ADD>(line, counts);
-                    }
-                )?
-            )?
+            $(summands!($way $t => $sum);)?
         }
     )+)*};
+    // Sums of pairs by the kernels of `Isa`: in a type twice as wide, or of sums.
+    (wide $t:ty => $sum:ty) => {
+        #[inline(always)]
+        fn row_sums<I: Isa, const ADD: bool>(isa: I, line: Line<'_, Self>, sums: &mut [$sum]) {
+            isa.row_sums::<$t, ADD>(line, sums);
+        }
+        #[inline(always)]
+        fn pair_sums<I: Isa, const ADD: bool>(isa: I, line: Line<'_, Self>, sums: &mut [$sum]) {
+            isa.pair_sums::<$t, ADD, false>(line, sums);
+        }
+        #[inline(always)]
+        fn pair_counts<I: Isa, const ADD: bool>(isa: I, line: Line<'_, Self>, counts: &mut [$sum]) {
+            isa.pair_sums::<$t, ADD, true>(line, counts);
+        }
+    };
+    (sums $t:ty => $sum:ty) => {
+        #[inline(always)]
+        fn pair_sums<I: Isa, const ADD: bool>(isa: I, line: Line<'_, Self>, sums: &mut [$sum]) {
+            isa.adjacent_sums::<$t, ADD>(line, sums);
+        }
+    };
 }
 summands! {
     u8 => u32; u64
-    u16 => u16, adjacent_sums; u32, pair_sums, pair_counts; u64
-    u32 => u32, adjacent_sums; u64, pair_sums, pair_counts; u128
-    u64 => u64, adjacent_sums; u128
+    u16 => u16, sums; u32, wide; u64
+    u32 => u32, sums; u64, wide; u128
+    u64 => u64, sums; u128
     u128 => u128
-    i8 => i16, pair_sums, pair_counts; i32; i64
-    i16 => i16, adjacent_sums; i32, pair_sums, pair_counts; i64
-    i32 => i32, adjacent_sums; i64, pair_sums, pair_counts; i128
-    i64 => i64, adjacent_sums; i128
+    i8 => i16, wide; i32; i64
+    i16 => i16, sums; i32, wide; i64
+    i32 => i32, sums; i64, wide; i128
+    i64 => i64, sums; i128
     i128 => i128
-    f32 => f64, pair_sums, pair_counts
-    f64 => f64, adjacent_sums
+    f32 => f64, wide
+    f64 => f64, sums
 }
 
 impl Summand<u16> for u8 {
@@ -186,14 +196,7 @@ impl Summand<u16> for u8 {
     fn lower(sum: u16) -> Self {
         sum as u8
     }
-    #[inline(always)]
-    fn pair_sums<I: Isa, const ADD: bool>(isa: I, line: Line<'_, Self>, sums: &mut [u16]) {
-        isa.pair_sums::<u8, ADD>(line, sums);
-    }
-    #[inline(always)]
-    fn pair_counts<I: Isa, const ADD: bool>(isa: I, line: Line<'_, Self>, counts: &mut [u16]) {
-        isa.pair_counts::<u8, ADD>(line, counts);
-    }
+    summands!(wide u8 => u16);
     #[inline(always)]
     fn cell_sums<I: Isa, const ADD: bool>(isa: I, line: Line<'_, Self>, fx: usize, sums: &mut [u16]) {
         if fx <= 8 {

@@ -2,19 +2,23 @@
 //!
 //! A [`Backend`] is a value: tests and benches loop over [`Backend::all`]. Most loops are written once, as a
 //! [`Kernel`], and compiled for every backend; those where hand-written code wins are methods of [`Isa`] with a scalar
-//! definition ([`scalar`]) and a twin per instruction set ([`avx2`]). The scalar one is the meaning, the twins
-//! must give the same bits.
+//! definition ([`scalar`]) and a twin: a loop over vectors ([`vectors`]) on what an instruction set ([`avx2`], [`avx512`]) says a
+//! vector is. The scalar one is the meaning, the twins must give the same bits.
 
 #![allow(unsafe_code)]
 
 #[cfg(target_arch = "x86_64")]
 mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
 mod scalar;
 pub mod tiles;
+#[cfg(target_arch = "x86_64")]
+mod vectors;
 pub mod views;
 
 use std::ops::Add;
-use views::{Line, Row};
+use views::{Line, Row, Voxel};
 use std::sync::OnceLock;
 
 /// A loop over voxels, written once and compiled for every instruction set.
@@ -39,7 +43,7 @@ pub enum Rule {
 #[derive(Clone, Copy)]
 pub struct Cells<'a, T> {
     /// The rows that the cells span, in raster order; all of one length.
-    pub rows: &'a [&'a [T]],
+    pub lines: &'a [Line<'a, T>],
     /// If the cells span two columns: which bit of a voxel's raster number tells the column.
     pub column_bit: Option<usize>,
     /// How a cell is decided.
@@ -49,10 +53,13 @@ pub struct Cells<'a, T> {
 }
 
 /// A label as its bits.
-pub trait Label: views::Voxel + Eq {
+pub trait Label: Voxel + Eq {
     /// Vectors of these labels.
     #[cfg(target_arch = "x86_64")]
-    type Lanes: avx2::Lanes<Label = Self>;
+    type Avx2: vectors::Lanes<Label = Self>;
+    /// Vectors of these labels.
+    #[cfg(target_arch = "x86_64")]
+    type Avx512: vectors::Lanes<Label = Self>;
     /// The background.
     const ZERO: Self;
 }
@@ -61,7 +68,9 @@ macro_rules! labels {
     ($($t:ty: $lanes:ident),*) => {$(
         impl Label for $t {
             #[cfg(target_arch = "x86_64")]
-            type Lanes = avx2::$lanes;
+            type Avx2 = avx2::$lanes;
+            #[cfg(target_arch = "x86_64")]
+            type Avx512 = avx512::$lanes;
             const ZERO: Self = 0;
         }
     )*};
@@ -69,56 +78,87 @@ macro_rules! labels {
 labels!(u8: Bytes, u16: Words, u32: Doubles, u64: Quads);
 
 /// A sum whose neighbours along a row are added up.
-pub trait Adjacent: views::Voxel + Add<Output = Self> {
+pub trait Adjacent: Voxel + Add<Output = Self> {
     /// Vectors of these sums.
     #[cfg(target_arch = "x86_64")]
-    type Lanes: avx2::Sums;
+    type Avx2: vectors::Sums;
+    /// Vectors of these sums.
+    #[cfg(target_arch = "x86_64")]
+    type Avx512: vectors::Sums;
 }
 
 /// A voxel whose pairs are summed in a type twice as wide.
-pub trait Widen: views::Voxel + PartialEq {
+pub trait Widen: Voxel + PartialEq {
     /// Vectors of these voxels.
     #[cfg(target_arch = "x86_64")]
-    type Lanes: avx2::Pairs;
+    type Avx2: vectors::Pairs<Voxel = Self, Wide = Self::Wide>;
+    /// Vectors of these voxels.
+    #[cfg(target_arch = "x86_64")]
+    type Avx512: vectors::Pairs<Voxel = Self, Wide = Self::Wide>;
     /// What a pair is summed in.
     type Wide: Adjacent + From<Self> + From<u8>;
 }
 
-macro_rules! sums {
-    ($($sum:ident: $lanes:ident),*; $($t:ident => $wide:ident: $pairs:ident),*) => {
+/// A number that minima and maxima are taken of.
+pub trait Comparable: Voxel {
+    /// Vectors of these numbers.
+    #[cfg(target_arch = "x86_64")]
+    type Avx2: vectors::Order;
+    /// Vectors of these numbers.
+    #[cfg(target_arch = "x86_64")]
+    type Avx512: vectors::Order;
+}
+
+macro_rules! numbers {
+    ($($sum:ident: $lanes:ident),*; $($t:ident => $wide:ident: $pairs:ident),*; $($n:ident: $order:ident),*) => {
         $(
             impl Adjacent for $sum {
                 #[cfg(target_arch = "x86_64")]
-                type Lanes = avx2::$lanes;
+                type Avx2 = avx2::$lanes;
+                #[cfg(target_arch = "x86_64")]
+                type Avx512 = avx512::$lanes;
             }
         )*
         $(
             impl Widen for $t {
                 #[cfg(target_arch = "x86_64")]
-                type Lanes = avx2::$pairs;
+                type Avx2 = avx2::$pairs;
+                #[cfg(target_arch = "x86_64")]
+                type Avx512 = avx512::$pairs;
                 type Wide = $wide;
+            }
+        )*
+        $(
+            impl Comparable for $n {
+                #[cfg(target_arch = "x86_64")]
+                type Avx2 = avx2::$order;
+                #[cfg(target_arch = "x86_64")]
+                type Avx512 = avx512::$order;
             }
         )*
     };
 }
-sums! {
+numbers! {
     u16: WordSums, i16: WordSums, u32: DoubleSums, i32: DoubleSums, u64: QuadSums, i64: QuadSums, f64: FloatSums;
     u8 => u16: U8Pairs, i8 => i16: I8Pairs, u16 => u32: U16Pairs, i16 => i32: I16Pairs, u32 => u64: U32Pairs,
-    i32 => i64: I32Pairs, f32 => f64: F32Pairs
+    i32 => i64: I32Pairs, f32 => f64: F32Pairs;
+    u8: U8Order, i8: I8Order, u16: U16Order, i16: I16Order, u32: U32Order, i32: I32Order, u64: U64Order, i64: I64Order,
+    f32: F32Order, f64: F64Order
 }
 
 /// The kernels that are worth writing by hand; each defaults to the scalar definition.
 pub trait Isa: Copy {
-    /// `sums[i]` becomes (with `ADD`: grows by) `line[2 i] + line[2 i + 1]`. `line` is twice as long as `sums`.
+    /// `sums[i]` becomes (with `ADD`: grows by) `line[2 i] + line[2 i + 1]`. `line` is twice as long as `sums`. With
+    /// `COUNT`: how many of the two are not 0.
     #[inline(always)]
-    fn pair_sums<T: Widen, const ADD: bool>(self, line: Line<'_, T>, sums: &mut [T::Wide]) {
-        scalar::pair_sums::<_, _, ADD>(line.announced(), sums);
+    fn pair_sums<T: Widen, const ADD: bool, const COUNT: bool>(self, line: Line<'_, T>, sums: &mut [T::Wide]) {
+        scalar::pair_sums::<T, ADD, COUNT>(line.announced(), sums, 0);
     }
 
-    /// `counts[i]` becomes (with `ADD`: grows by) how many of `line[2 i], line[2 i + 1]` are not 0.
+    /// As [`Isa::pair_sums`], of single voxels.
     #[inline(always)]
-    fn pair_counts<T: Widen, const ADD: bool>(self, line: Line<'_, T>, counts: &mut [T::Wide]) {
-        scalar::pair_counts::<_, _, ADD>(line.announced(), counts);
+    fn row_sums<T: Widen, const ADD: bool>(self, line: Line<'_, T>, sums: &mut [T::Wide]) {
+        scalar::row_sums::<T, ADD>(line.announced(), sums, 0);
     }
 
     /// As [`Isa::pair_sums`], of cells of `fx` (3 to 8) instead of 2 bytes.
@@ -130,7 +170,7 @@ pub trait Isa: Copy {
     /// As [`Isa::pair_sums`], of sums.
     #[inline(always)]
     fn adjacent_sums<A: Adjacent, const ADD: bool>(self, line: Line<'_, A>, sums: &mut [A]) {
-        scalar::pair_sums::<_, _, ADD>(line.announced(), sums);
+        scalar::adjacent_sums::<A, ADD>(line.announced(), sums, 0);
     }
 
     /// `out[i] = sums[i] / 2^shift`, toward zero, which fits, as far as vectors go: how many.
@@ -139,15 +179,29 @@ pub trait Isa: Copy {
         0
     }
 
-    /// [`Isa::pair_sums`] (`FX` 2; 1: sums of single voxels) and [`Isa::narrow`] at once, as far as vectors go: how many. Without
+    /// [`Isa::pair_sums`] (`FX` 2) or [`Isa::row_sums`] (1), and [`Isa::narrow`] at once, as far as vectors go: how many. Without
     /// `KEEP`, the sums are undefined afterwards.
     #[inline(always)]
-    fn finish<T: Widen, const FX: usize, const ADD: bool, const KEEP: bool>(
+    fn finish_sums<T: Widen, const FX: usize, const ADD: bool, const KEEP: bool>(
         self,
         _line: Line<'_, T>,
         _sums: &mut [T::Wide],
         _shift: u32,
         _out: Row<'_, T>,
+    ) -> usize {
+        0
+    }
+
+    /// `ends[i]` becomes (with `ADD`: or stays) the minimum (`MAX`: maximum) of `FX` (1 or 2) numbers from `line[FX i]` on, as
+    /// far as vectors go: how many. That is also written to `out`, if it is given, and to `ends` only if they are to be `keep`ed. `T` and
+    /// `A` hold a `K` each.
+    #[inline(always)]
+    fn extrema<K: Comparable, T: Voxel, A: Voxel, const FX: usize, const ADD: bool, const MAX: bool>(
+        self,
+        _line: Line<'_, T>,
+        _ends: &mut [A],
+        _out: Option<Row<'_, T>>,
+        _keep: bool,
     ) -> usize {
         0
     }
@@ -164,10 +218,16 @@ pub trait Isa: Copy {
         scalar::divide(sums, counts, out);
     }
 
+    /// The exclusive or of all words.
+    #[inline(always)]
+    fn mix(self, words: &[u64]) -> u64 {
+        scalar::mix(words)
+    }
+
     /// The mode of every cell.
     #[inline(always)]
-    fn modes<T: Label>(self, cells: Cells<'_, T>, out: &mut [T]) {
-        scalar::modes(cells, out, 0);
+    fn modes<T: Label>(self, cells: Cells<'_, T>, out: Row<'_, T>) {
+        scalar::modes(cells, out.voxels, 0);
     }
 }
 
@@ -186,6 +246,8 @@ enum Set {
     Scalar(Scalar),
     #[cfg(target_arch = "x86_64")]
     Avx2(avx2::Avx2),
+    #[cfg(target_arch = "x86_64")]
+    Avx512(avx512::Avx512),
 }
 
 impl Backend {
@@ -194,7 +256,10 @@ impl Backend {
         #[allow(unused_mut)]
         let mut all = vec![Backend(Set::Scalar(Scalar))];
         #[cfg(target_arch = "x86_64")]
-        all.extend(avx2::Avx2::detect().map(|token| Backend(Set::Avx2(token))));
+        {
+            all.extend(avx2::Avx2::detect().map(|token| Backend(Set::Avx2(token))));
+            all.extend(avx512::Avx512::detect().map(|token| Backend(Set::Avx512(token))));
+        }
         all
     }
 
@@ -204,6 +269,8 @@ impl Backend {
             Set::Scalar(_) => "scalar",
             #[cfg(target_arch = "x86_64")]
             Set::Avx2(_) => "avx2",
+            #[cfg(target_arch = "x86_64")]
+            Set::Avx512(_) => "avx512",
         }
     }
 
@@ -227,6 +294,8 @@ impl Backend {
             Set::Scalar(isa) => with_scalar(kernel, isa),
             #[cfg(target_arch = "x86_64")]
             Set::Avx2(isa) => isa.run(kernel),
+            #[cfg(target_arch = "x86_64")]
+            Set::Avx512(isa) => isa.run(kernel),
         }
     }
 }

@@ -1,28 +1,34 @@
 //! The hand-written kernels in plain Rust: what they mean, what processors without a twin of their own run, and
 //! what every twin is tested against.
 
-use super::{Cells, Label, Rule};
-use std::ops::{Add, Div};
+use super::{Adjacent, Cells, Label, Rule, Widen};
+use std::ops::Div;
 
-/// Sums of pairs, set or added.
+/// Sums of pairs from sum `first` on, set or added; with `COUNT`, counts of voxels that are not 0. NaN is not 0, -0.0 is.
 #[inline(always)]
-pub fn pair_sums<T: Copy, A: Copy + Add<Output = A> + From<T>, const ADD: bool>(row: &[T], sums: &mut [A]) {
-    for (sum, pair) in sums.iter_mut().zip(row.chunks_exact(2)) {
-        let pair = A::from(pair[0]) + A::from(pair[1]);
+pub fn pair_sums<T: Widen, const ADD: bool, const COUNT: bool>(row: &[T], sums: &mut [T::Wide], first: usize) {
+    let lift = |voxel: T| if COUNT { T::Wide::from(u8::from(voxel != T::default())) } else { T::Wide::from(voxel) };
+    for (sum, pair) in sums[first..].iter_mut().zip(row[2 * first..].chunks_exact(2)) {
+        let pair = lift(pair[0]) + lift(pair[1]);
         *sum = if ADD { *sum + pair } else { pair };
     }
 }
 
-/// Counts of voxels that are not 0 in pairs, set or added. NaN is not 0, -0.0 is.
+/// Sums of single voxels from sum `first` on, set or added.
 #[inline(always)]
-pub fn pair_counts<T, A, const ADD: bool>(row: &[T], counts: &mut [A])
-where
-    T: Copy + Default + PartialEq,
-    A: Copy + Add<Output = A> + From<u8>,
-{
-    for (count, pair) in counts.iter_mut().zip(row.chunks_exact(2)) {
-        let pair = u8::from(pair[0] != T::default()) + u8::from(pair[1] != T::default());
-        *count = if ADD { *count + A::from(pair) } else { A::from(pair) };
+pub fn row_sums<T: Widen, const ADD: bool>(row: &[T], sums: &mut [T::Wide], first: usize) {
+    for (sum, &voxel) in sums[first..].iter_mut().zip(&row[first..]) {
+        let voxel = T::Wide::from(voxel);
+        *sum = if ADD { *sum + voxel } else { voxel };
+    }
+}
+
+/// Sums of neighbouring sums from sum `first` on, set or added.
+#[inline(always)]
+pub fn adjacent_sums<A: Adjacent, const ADD: bool>(row: &[A], sums: &mut [A], first: usize) {
+    for (sum, pair) in sums[first..].iter_mut().zip(row[2 * first..].chunks_exact(2)) {
+        let pair = pair[0] + pair[1];
+        *sum = if ADD { *sum + pair } else { pair };
     }
 }
 
@@ -48,10 +54,16 @@ where
     }
 }
 
+/// The exclusive or of all words.
+#[inline(always)]
+pub fn mix(words: &[u64]) -> u64 {
+    words.iter().fold(0, |mixed, word| mixed ^ word)
+}
+
 /// The modes of the cells from cell `first` on.
 pub fn modes<T: Label>(cells: Cells<'_, T>, out: &mut [T], first: usize) {
     let columns = if cells.column_bit.is_some() { 2 } else { 1 };
-    let size = cells.rows.len() * columns;
+    let size = cells.lines.len() * columns;
     // Cells of eight at most, but for four pooled axes and more.
     let (mut few, mut many) = ([T::ZERO; 8], Vec::new());
     let cell = if size <= few.len() {
@@ -61,7 +73,7 @@ pub fn modes<T: Label>(cells: Cells<'_, T>, out: &mut [T], first: usize) {
         &mut many[..]
     };
     for (i, mode) in out.iter_mut().enumerate().skip(first) {
-        for (r, row) in cells.rows.iter().enumerate() {
+        for (r, row) in cells.lines.iter().map(|line| line.voxels).enumerate() {
             match cells.column_bit {
                 None => cell[r] = row[i],
                 Some(bit) => {

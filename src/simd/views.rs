@@ -40,6 +40,22 @@ pub struct Bool(pub u8);
 // SAFETY: a transparent byte.
 unsafe impl Voxel for Bool {}
 
+/// A value whose + is the minimum.
+#[derive(Clone, Copy, Default)]
+#[repr(transparent)]
+pub struct Least<T>(pub T);
+
+// SAFETY: a transparent voxel.
+unsafe impl<T: Voxel> Voxel for Least<T> {}
+
+/// A value whose + is the maximum.
+#[derive(Clone, Copy, Default)]
+#[repr(transparent)]
+pub struct Greatest<T>(pub T);
+
+// SAFETY: a transparent voxel.
+unsafe impl<T: Voxel> Voxel for Greatest<T> {}
+
 /// Part of an axis: `len` indices from `start`.
 #[derive(Clone, Copy, Default, Debug, PartialEq, Eq)]
 pub struct Span {
@@ -92,14 +108,15 @@ impl<'a, T> Line<'a, T> {
         Line { voxels: &self.voxels[part], ahead: self.ahead }
     }
 
-    /// Asks for the 64 bytes that come after those at voxel `i`. The processor does so by itself only within a page, and as far
-    /// as its window of instructions reaches.
+    /// Asks for what comes after the `bytes` at voxel `i`. The processor does so by itself only within a page, and as far as its
+    /// window of instructions reaches.
     #[inline(always)]
-    pub fn announce(&self, i: usize) {
+    pub fn announce(&self, i: usize, bytes: usize) {
         #[cfg(target_arch = "x86_64")]
-        // SAFETY: a hint, which reads nothing; the address may be anywhere.
-        unsafe {
-            _mm_prefetch::<_MM_HINT_T0>(self.voxels.as_ptr().wrapping_add(i).cast::<i8>().wrapping_offset(self.ahead));
+        for line in (0..bytes).step_by(64) {
+            let at = self.voxels.as_ptr().wrapping_add(i).cast::<i8>().wrapping_add(line);
+            // SAFETY: a hint, which reads nothing; the address may be anywhere.
+            unsafe { _mm_prefetch::<_MM_HINT_T0>(at.wrapping_offset(self.ahead)) };
         }
     }
 
@@ -107,7 +124,7 @@ impl<'a, T> Line<'a, T> {
     #[inline(always)]
     pub fn announced(self) -> &'a [T] {
         if self.ahead != 0 {
-            (0..self.voxels.len()).step_by(64 / size_of::<T>().min(64)).for_each(|i| self.announce(i));
+            self.announce(0, size_of_val(self.voxels));
         }
         self.voxels
     }
@@ -137,6 +154,20 @@ impl<'a, T> Panel<'a, T> {
     #[inline(always)]
     pub fn line(&self, j: usize) -> Line<'a, T> {
         Line { voxels: self.row(j), ahead: self.ahead }
+    }
+
+    /// Row `j`, to read side by side with others, `lines` in all; after it, row `j + step` is next.
+    #[inline(always)]
+    pub fn line_of(&self, j: usize, step: usize, lines: usize) -> Line<'a, T> {
+        let voxels = self.row(j);
+        let next = self.pitch.wrapping_mul((step * size_of::<T>()) as isize);
+        // Rows of many bytes are asked for within the row, so that all that is under way stays in L1.
+        let ahead = match self.ahead {
+            0 => 0,
+            _ if size_of_val(voxels) * lines > 2 * AHEAD => (AHEAD / lines) as isize,
+            _ => next,
+        };
+        Line { voxels, ahead }
     }
 
     /// Row `j`.
@@ -284,7 +315,7 @@ impl<'a, T: Voxel> Source<'a, T> {
         let size = size_of::<T>() as isize;
         let (pitch, row) = (self.axes[1].stride / size, region[0].len * size_of::<T>());
         let rows = AHEAD.div_ceil(row) as isize;
-        let ahead = if row > LONG { AHEAD as isize } else { self.axes[1].stride.wrapping_mul(rows) };
+        let ahead = if row > LONG || region[1].len == 1 { AHEAD as isize } else { self.axes[1].stride.wrapping_mul(rows) };
         direct.then(|| Panel {
             // SAFETY: `place` checked the region against the extents that `new` was promised.
             origin: unsafe { self.origin.offset(offset) }.cast::<T>(),

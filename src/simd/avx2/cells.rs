@@ -1,0 +1,92 @@
+//! Sums of cells of three bytes and more, and quotients by counts.
+
+use super::mend;
+use super::sums::pack_quads;
+use crate::simd::scalar;
+use crate::simd::views::Line;
+use std::arch::x86_64::*;
+
+/// The walk along a row of cells of `fx` (at most 8) bytes: each is loaded as eight bytes, what is not its own is masked,
+/// and the sum of absolute differences from zero adds up the rest. Says how many sums are done.
+#[inline]
+#[target_feature(enable = "avx2")]
+pub fn walk_byte_cells<const ADD: bool>(line: Line<'_, u8>, fx: usize, sums: &mut [u16]) -> usize {
+    assert!((1..=8).contains(&fx));
+    let row = line.announced();
+    let zero = _mm256_setzero_si256();
+    let own = _mm256_set1_epi64x((u64::MAX >> (64 - 8 * fx)) as i64);
+    // The last cell that eight bytes of the row begin with.
+    let cells = sums.len().min(if row.len() < 8 { 0 } else { (row.len() - 8) / fx + 1 });
+    let full = cells / 16 * 16;
+    for i in (0..full).step_by(16) {
+        // SAFETY: eight bytes from cell i + 15 on are within the row, and i + 16 sums within `sums`, by `full`.
+        unsafe {
+            let cell = |k: usize| row.as_ptr().add((i + k) * fx).cast::<i64>().read_unaligned();
+            // Sums of cells k, k + 1, k + 8, k + 9: the order in which packing puts them right.
+            let four = |k: usize| {
+                let cells = _mm256_setr_epi64x(cell(k), cell(k + 1), cell(k + 8), cell(k + 9));
+                _mm256_sad_epu8(_mm256_and_si256(cells, own), zero)
+            };
+            let low = _mm256_packus_epi32(pack_quads(four(0), four(2)), pack_quads(four(4), four(6)));
+            let at = sums.as_mut_ptr().add(i).cast();
+            _mm256_storeu_si256(at, if ADD { _mm256_add_epi16(_mm256_loadu_si256(at), low) } else { low });
+        }
+    }
+    full
+}
+
+/// Sums of 16 bits to bytes, divided by counts: says how many are done.
+///
+/// In floats, which is exact: a quotient that is no integer is at least 1 / count below the next one, more than rounding
+/// can move it while sums and counts fit 24 bits.
+#[inline]
+#[target_feature(enable = "avx2")]
+pub fn walk_divide(sums: &[u16], counts: &[u16], out: &mut [u8]) -> usize {
+    let full = sums.len().min(counts.len()).min(out.len()) / 16 * 16;
+    for i in (0..full).step_by(16) {
+        // SAFETY: i + 16 <= the length of each, by `full`.
+        unsafe {
+            let sums = _mm256_loadu_si256(sums.as_ptr().add(i).cast());
+            let counts = _mm256_loadu_si256(counts.as_ptr().add(i).cast());
+            let counts = _mm256_max_epu16(counts, _mm256_set1_epi16(1));
+            let zero = _mm256_setzero_si256();
+            let low = quotients(_mm256_unpacklo_epi16(sums, zero), _mm256_unpacklo_epi16(counts, zero));
+            let high = quotients(_mm256_unpackhi_epi16(sums, zero), _mm256_unpackhi_epi16(counts, zero));
+            let words = _mm256_packus_epi32(low, high);
+            let bytes = mend(_mm256_packus_epi16(words, words));
+            _mm_storeu_si128(out.as_mut_ptr().add(i).cast(), _mm256_castsi256_si128(bytes));
+        }
+    }
+    full
+}
+
+/// As [`walk_divide`], sums of 32 bits to words; vectors with a sum beyond 24 bits are left to integers.
+#[inline]
+#[target_feature(enable = "avx2")]
+pub fn walk_divide_u32(sums: &[u32], counts: &[u32], out: &mut [u16]) -> usize {
+    let full = sums.len().min(counts.len()).min(out.len()) / 16 * 16;
+    for i in (0..full).step_by(16) {
+        // SAFETY: i + 16 <= the length of each, by `full`.
+        unsafe {
+            let at: *const __m256i = sums.as_ptr().add(i).cast();
+            let (low, high) = (_mm256_loadu_si256(at), _mm256_loadu_si256(at.add(1)));
+            let beyond = _mm256_srli_epi32::<24>(_mm256_or_si256(low, high));
+            if _mm256_testz_si256(beyond, beyond) == 0 {
+                scalar::divide(&sums[i..i + 16], &counts[i..i + 16], &mut out[i..i + 16]);
+                continue;
+            }
+            let at: *const __m256i = counts.as_ptr().add(i).cast();
+            let one = _mm256_set1_epi32(1);
+            let low = quotients(low, _mm256_max_epu32(_mm256_loadu_si256(at), one));
+            let high = quotients(high, _mm256_max_epu32(_mm256_loadu_si256(at.add(1)), one));
+            _mm256_storeu_si256(out.as_mut_ptr().add(i).cast(), mend(_mm256_packus_epi32(low, high)));
+        }
+    }
+    full
+}
+
+#[inline]
+#[target_feature(enable = "avx2")]
+fn quotients(sums: __m256i, counts: __m256i) -> __m256i {
+    _mm256_cvttps_epi32(_mm256_div_ps(_mm256_cvtepi32_ps(sums), _mm256_cvtepi32_ps(counts)))
+}

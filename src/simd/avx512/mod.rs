@@ -1,0 +1,210 @@
+//! AVX-512: vectors of 64 bytes, for processors that have all of F, BW, DQ, VL and VBMI. That leaves out the first ones, which
+//! lower their clock for wide vectors.
+//!
+//! Even and odd places of two vectors are parted by one permutation, and comparisons give masks.
+
+mod labels;
+mod sums;
+
+pub use labels::{
+    Bytes, Doubles, F32Order, F64Order, I8Order, I16Order, I32Order, I64Order, Quads, U8Order, U16Order, U32Order, U64Order,
+    Words,
+};
+pub use sums::{
+    DoubleSums, F32Pairs, FloatSums, I8Pairs, I16Pairs, I32Pairs, QuadSums, U8Pairs, U16Pairs, U32Pairs, WordSums,
+};
+
+use super::avx2::cells;
+use super::vectors::{self, Vector};
+use super::views::{Line, Row, Voxel};
+use super::{Adjacent, Cells, Comparable, Isa, Kernel, Label, Widen, scalar};
+use std::arch::x86_64::*;
+
+/// Proof that this processor has these instructions: only [`Avx512::detect`] makes one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Avx512(());
+
+impl Avx512 {
+    pub fn detect() -> Option<Self> {
+        let all = is_x86_feature_detected!("avx2")
+            && is_x86_feature_detected!("avx512f")
+            && is_x86_feature_detected!("avx512bw")
+            && is_x86_feature_detected!("avx512dq")
+            && is_x86_feature_detected!("avx512vl")
+            && is_x86_feature_detected!("avx512vbmi");
+        all.then_some(Avx512(()))
+    }
+
+    #[inline]
+    pub fn run<K: Kernel>(self, kernel: K) {
+        #[target_feature(enable = "avx2,avx512f,avx512bw,avx512dq,avx512vl,avx512vbmi")]
+        fn with_avx512<K: Kernel>(kernel: K, isa: Avx512) {
+            kernel.run(isa);
+        }
+        // SAFETY: `self` is the proof that the instructions are there.
+        unsafe { with_avx512(kernel, self) }
+    }
+}
+
+impl Isa for Avx512 {
+    #[inline(always)]
+    fn pair_sums<T: Widen, const ADD: bool, const COUNT: bool>(self, line: Line<'_, T>, sums: &mut [T::Wide]) {
+        // SAFETY: `self` is the proof that the instructions are there.
+        let done = unsafe { vectors::pair_sums::<T::Avx512, ADD, COUNT>(line, sums) };
+        scalar::pair_sums::<T, ADD, COUNT>(line.voxels, sums, done);
+    }
+
+    #[inline(always)]
+    fn row_sums<T: Widen, const ADD: bool>(self, line: Line<'_, T>, sums: &mut [T::Wide]) {
+        // SAFETY: `self` is the proof that the instructions are there.
+        let done = unsafe { vectors::row_sums::<T::Avx512, ADD>(line, sums) };
+        scalar::row_sums::<T, ADD>(line.voxels, sums, done);
+    }
+
+    #[inline(always)]
+    fn adjacent_sums<A: Adjacent, const ADD: bool>(self, line: Line<'_, A>, sums: &mut [A]) {
+        // SAFETY: `self` is the proof that the instructions are there.
+        let done = unsafe { vectors::adjacent_sums::<A::Avx512, A, ADD>(line, sums) };
+        scalar::adjacent_sums::<A, ADD>(line.voxels, sums, done);
+    }
+
+    #[inline(always)]
+    fn narrow<T: Widen>(self, sums: &[T::Wide], shift: u32, out: Row<'_, T>) -> usize {
+        // SAFETY: `self` is the proof that the instructions are there.
+        unsafe { vectors::narrow::<T::Avx512>(sums, shift, out) }
+    }
+
+    #[inline(always)]
+    fn finish_sums<T: Widen, const FX: usize, const ADD: bool, const KEEP: bool>(
+        self,
+        line: Line<'_, T>,
+        sums: &mut [T::Wide],
+        shift: u32,
+        out: Row<'_, T>,
+    ) -> usize {
+        // SAFETY: `self` is the proof that the instructions are there.
+        unsafe { vectors::finish_sums::<T::Avx512, FX, ADD, KEEP>(line, sums, shift, out) }
+    }
+
+    #[inline(always)]
+    fn extrema<K: Comparable, T: Voxel, A: Voxel, const FX: usize, const ADD: bool, const MAX: bool>(
+        self,
+        line: Line<'_, T>,
+        ends: &mut [A],
+        out: Option<Row<'_, T>>,
+        keep: bool,
+    ) -> usize {
+        // SAFETY: `self` is the proof that the instructions are there.
+        unsafe { vectors::extrema::<K::Avx512, T, A, FX, ADD, MAX>(line, ends, out, keep) }
+    }
+
+    #[inline(always)]
+    fn mix(self, words: &[u64]) -> u64 {
+        // SAFETY: `self` is the proof that the instructions are there.
+        let (mixed, done) = unsafe { vectors::mix::<__m512i>(words) };
+        mixed ^ scalar::mix(&words[done..])
+    }
+
+    #[inline(always)]
+    fn modes<T: Label>(self, cells: Cells<'_, T>, mut out: Row<'_, T>) {
+        // SAFETY: `self` is the proof that the instructions are there.
+        let done = unsafe { vectors::modes::<T::Avx512>(cells, out.part(0..out.voxels.len())) };
+        scalar::modes(cells, out.voxels, done);
+    }
+
+    #[inline(always)]
+    fn byte_cell_sums<const ADD: bool>(self, line: Line<'_, u8>, fx: usize, sums: &mut [u16]) {
+        // SAFETY: `self` is the proof that AVX2 is there.
+        let done = unsafe { cells::walk_byte_cells::<ADD>(line, fx, sums) };
+        scalar::byte_cell_sums::<ADD>(line.voxels, fx, sums, done);
+    }
+
+    #[inline(always)]
+    fn divide_u16(self, sums: &[u16], counts: &[u16], out: &mut [u8]) {
+        // SAFETY: `self` is the proof that AVX2 is there.
+        let done = unsafe { cells::walk_divide(sums, counts, out) };
+        scalar::divide(&sums[done..], &counts[done..], &mut out[done..]);
+    }
+
+    #[inline(always)]
+    fn divide_u32(self, sums: &[u32], counts: &[u32], out: &mut [u16]) {
+        // SAFETY: `self` is the proof that AVX2 is there.
+        let done = unsafe { cells::walk_divide_u32(sums, counts, out) };
+        scalar::divide(&sums[done..], &counts[done..], &mut out[done..]);
+    }
+}
+
+impl Vector for __m512i {
+    const BYTES: usize = 64;
+    #[inline(always)]
+    unsafe fn zero() -> Self {
+        // SAFETY: the caller has AVX-512.
+        unsafe { _mm512_setzero_si512() }
+    }
+    #[inline(always)]
+    unsafe fn ones() -> Self {
+        // SAFETY: the caller has AVX-512.
+        unsafe { _mm512_set1_epi8(-1) }
+    }
+    #[inline(always)]
+    unsafe fn xor(self, other: Self) -> Self {
+        // SAFETY: the caller has the instructions.
+        unsafe { _mm512_xor_si512(self, other) }
+    }
+    #[inline(always)]
+    unsafe fn load<T>(at: *const T) -> Self {
+        // SAFETY: the caller has AVX-512, and may read there.
+        unsafe { _mm512_loadu_si512(at.cast()) }
+    }
+    #[inline(always)]
+    unsafe fn store<T>(self, at: *mut T) {
+        // SAFETY: the caller has AVX-512, and may write there.
+        unsafe { _mm512_storeu_si512(at.cast(), self) }
+    }
+    #[inline(always)]
+    unsafe fn stream<T>(self, at: *mut T) {
+        // SAFETY: the caller has AVX-512, and may write there, which is aligned to 16 bytes. The processor joins the parts to lines.
+        unsafe {
+            let at: *mut __m128i = at.cast();
+            _mm_stream_si128(at, _mm512_castsi512_si128(self));
+            _mm_stream_si128(at.add(1), _mm512_extracti32x4_epi32::<1>(self));
+            _mm_stream_si128(at.add(2), _mm512_extracti32x4_epi32::<2>(self));
+            _mm_stream_si128(at.add(3), _mm512_extracti32x4_epi32::<3>(self));
+        }
+    }
+}
+
+/// Puts eighths 0, 2, 4, 6, 1, 3, 5, 7 of a vector in order.
+///
+/// # Safety
+/// Needs AVX-512.
+#[inline(always)]
+unsafe fn mend(v: __m512i) -> __m512i {
+    // SAFETY: the caller has AVX-512.
+    unsafe { _mm512_permutexvar_epi64(_mm512_setr_epi64(0, 2, 4, 6, 1, 3, 5, 7), v) }
+}
+
+/// The places 0, 2, 4 ... of two vectors of bytes, or with `ODD` 1, 3, 5 ...; likewise of wider numbers.
+macro_rules! places {
+    ($name:ident, $t:ty, $n:literal, $permute:ident) => {
+        #[inline(always)]
+        unsafe fn $name<const ODD: bool>(a: __m512i, b: __m512i) -> __m512i {
+            const fn places(odd: bool) -> [$t; $n] {
+                let mut places = [0; $n];
+                let mut i = 0;
+                while i < $n {
+                    places[i] = 2 * i as $t + odd as $t;
+                    i += 1;
+                }
+                places
+            }
+            let places = const { places(ODD) };
+            // SAFETY: the caller has AVX-512; the places are a vector.
+            unsafe { $permute(a, _mm512_loadu_si512(places.as_ptr().cast()), b) }
+        }
+    };
+}
+places!(bytes, u8, 64, _mm512_permutex2var_epi8);
+places!(words, u16, 32, _mm512_permutex2var_epi16);
+places!(doubles, u32, 16, _mm512_permutex2var_epi32);
+places!(quads, u64, 8, _mm512_permutex2var_epi64);

@@ -1,0 +1,165 @@
+//! Sums of pairs, and their quotients by powers of two.
+
+use super::{doubles, mend, quads, words};
+use crate::simd::vectors::{Pairs, Sums};
+use std::arch::x86_64::*;
+
+macro_rules! sums {
+    ($($name:ident, |$a:ident, $b:ident| $plus:expr, $adjacent:expr;)*) => {$(
+        pub struct $name;
+
+        impl Sums for $name {
+            type V = __m512i;
+            #[inline(always)]
+            unsafe fn plus($a: __m512i, $b: __m512i) -> __m512i {
+                // SAFETY: the caller has AVX-512.
+                unsafe { $plus }
+            }
+            #[inline(always)]
+            unsafe fn adjacent($a: __m512i, $b: __m512i) -> __m512i {
+                // SAFETY: the caller has AVX-512.
+                unsafe { $adjacent }
+            }
+        }
+    )*};
+}
+// Neighbours of words and doubles: added up in the lower of their two places, which are then joined.
+sums! {
+    WordSums, |a, b| _mm512_add_epi16(a, b),
+        words::<false>(_mm512_add_epi16(a, _mm512_srli_epi32::<16>(a)), _mm512_add_epi16(b, _mm512_srli_epi32::<16>(b)));
+    DoubleSums, |a, b| _mm512_add_epi32(a, b),
+        doubles::<false>(_mm512_add_epi32(a, _mm512_srli_epi64::<32>(a)), _mm512_add_epi32(b, _mm512_srli_epi64::<32>(b)));
+    QuadSums, |a, b| _mm512_add_epi64(a, b), _mm512_add_epi64(quads::<false>(a, b), quads::<true>(a, b));
+    FloatSums, |a, b| add_floats(a, b), add_floats(quads::<false>(a, b), quads::<true>(a, b));
+}
+
+macro_rules! pairs {
+    ($($name:ident, $voxel:ty, $wide:ty, $sums:ident, |$v:ident| $pairs:expr, $occupied:expr, $widen:ident,
+        |$low:ident, $high:ident, $shift:ident| $narrow:expr;)*) => {$(
+        pub struct $name;
+
+        impl Pairs for $name {
+            type Sums = $sums;
+            type Voxel = $voxel;
+            type Wide = $wide;
+            #[inline(always)]
+            unsafe fn pairs($v: __m512i) -> __m512i {
+                // SAFETY: the caller has AVX-512.
+                unsafe { $pairs }
+            }
+            #[inline(always)]
+            unsafe fn occupied($v: __m512i) -> __m512i {
+                // SAFETY: the caller has AVX-512.
+                unsafe { $occupied }
+            }
+            #[inline(always)]
+            unsafe fn widen(v: __m512i) -> (__m512i, __m512i) {
+                // SAFETY: the caller has AVX-512.
+                unsafe { ($widen(_mm512_castsi512_si256(v)), $widen(_mm512_extracti64x4_epi64::<1>(v))) }
+            }
+            #[inline(always)]
+            unsafe fn narrow($low: __m512i, $high: __m512i, $shift: u32) -> __m512i {
+                // SAFETY: the caller has AVX-512.
+                unsafe { $narrow }
+            }
+        }
+    )*};
+}
+// Occupied: the lesser of the bits and 1.
+pairs! {
+    // 255 + 255 is far below the saturation at 32767.
+    U8Pairs, u8, u16, WordSums, |v| _mm512_maddubs_epi16(v, _mm512_set1_epi8(1)), _mm512_min_epu8(v, _mm512_set1_epi8(1)),
+        _mm512_cvtepu8_epi16, |low, high, shift| {
+        let by = _mm_cvtsi32_si128(shift as i32);
+        mend(_mm512_packus_epi16(_mm512_srl_epi16(low, by), _mm512_srl_epi16(high, by)))
+    };
+    I8Pairs, i8, i16, WordSums, |v| _mm512_maddubs_epi16(_mm512_set1_epi8(1), v), _mm512_min_epu8(v, _mm512_set1_epi8(1)),
+        _mm512_cvtepi8_epi16, |low, high, shift| {
+        mend(_mm512_packs_epi16(halved_words(low, shift), halved_words(high, shift)))
+    };
+    // There is no unsigned multiply-add of words: part them by mask and shift.
+    U16Pairs, u16, u32, DoubleSums,
+        |v| _mm512_add_epi32(_mm512_and_si512(v, _mm512_set1_epi32(0xffff)), _mm512_srli_epi32::<16>(v)),
+        _mm512_min_epu16(v, _mm512_set1_epi16(1)), _mm512_cvtepu16_epi32, |low, high, shift| {
+        let by = _mm_cvtsi32_si128(shift as i32);
+        mend(_mm512_packus_epi32(_mm512_srl_epi32(low, by), _mm512_srl_epi32(high, by)))
+    };
+    I16Pairs, i16, i32, DoubleSums, |v| _mm512_madd_epi16(v, _mm512_set1_epi16(1)), _mm512_min_epu16(v, _mm512_set1_epi16(1)),
+        _mm512_cvtepi16_epi32, |low, high, shift| {
+        mend(_mm512_packs_epi32(halved_doubles(low, shift), halved_doubles(high, shift)))
+    };
+    U32Pairs, u32, u64, QuadSums,
+        |v| _mm512_add_epi64(_mm512_and_si512(v, _mm512_set1_epi64(0xffff_ffff)), _mm512_srli_epi64::<32>(v)),
+        _mm512_min_epu32(v, _mm512_set1_epi32(1)), _mm512_cvtepu32_epi64, |low, high, shift| {
+        let by = _mm_cvtsi32_si128(shift as i32);
+        doubles::<false>(_mm512_srl_epi64(low, by), _mm512_srl_epi64(high, by))
+    };
+    I32Pairs, i32, i64, QuadSums,
+        |v| _mm512_add_epi64(_mm512_srai_epi64::<32>(_mm512_slli_epi64::<32>(v)), _mm512_srai_epi64::<32>(v)),
+        _mm512_min_epu32(v, _mm512_set1_epi32(1)), _mm512_cvtepi32_epi64, |low, high, shift| {
+        doubles::<false>(halved_quads(low, shift), halved_quads(high, shift))
+    };
+    F32Pairs, f32, f64, FloatSums, |v| f32_pairs(v), f32_occupied(v), widen_floats,
+        |low, high, shift| f32_narrow(low, high, shift);
+}
+
+/// Words by 2^shift, toward zero: negative ones are lifted first.
+#[inline]
+#[target_feature(enable = "avx2,avx512f,avx512bw,avx512dq,avx512vl,avx512vbmi")]
+fn halved_words(v: __m512i, shift: u32) -> __m512i {
+    let lift = _mm512_and_si512(_mm512_srai_epi16::<15>(v), _mm512_set1_epi16(((1u32 << shift) - 1) as i16));
+    _mm512_sra_epi16(_mm512_add_epi16(v, lift), _mm_cvtsi32_si128(shift as i32))
+}
+
+#[inline]
+#[target_feature(enable = "avx2,avx512f,avx512bw,avx512dq,avx512vl,avx512vbmi")]
+fn halved_doubles(v: __m512i, shift: u32) -> __m512i {
+    let lift = _mm512_and_si512(_mm512_srai_epi32::<31>(v), _mm512_set1_epi32(((1u64 << shift) - 1) as i32));
+    _mm512_sra_epi32(_mm512_add_epi32(v, lift), _mm_cvtsi32_si128(shift as i32))
+}
+
+#[inline]
+#[target_feature(enable = "avx2,avx512f,avx512bw,avx512dq,avx512vl,avx512vbmi")]
+fn halved_quads(v: __m512i, shift: u32) -> __m512i {
+    let lift = _mm512_and_si512(_mm512_srai_epi64::<63>(v), _mm512_set1_epi64(((1u128 << shift) - 1) as i64));
+    _mm512_sra_epi64(_mm512_add_epi64(v, lift), _mm_cvtsi32_si128(shift as i32))
+}
+
+#[inline]
+#[target_feature(enable = "avx2,avx512f,avx512bw,avx512dq,avx512vl,avx512vbmi")]
+fn add_floats(a: __m512i, b: __m512i) -> __m512i {
+    _mm512_castpd_si512(_mm512_add_pd(_mm512_castsi512_pd(a), _mm512_castsi512_pd(b)))
+}
+
+/// The even floats are the low halves of the quads, the odd ones the high halves.
+#[inline]
+#[target_feature(enable = "avx2,avx512f,avx512bw,avx512dq,avx512vl,avx512vbmi")]
+fn f32_pairs(v: __m512i) -> __m512i {
+    let even = _mm512_cvtepi64_epi32(v);
+    let odd = _mm512_cvtepi64_epi32(_mm512_srli_epi64::<32>(v));
+    add_floats(widen_floats(even), widen_floats(odd))
+}
+
+#[inline]
+#[target_feature(enable = "avx2,avx512f,avx512bw,avx512dq,avx512vl,avx512vbmi")]
+fn f32_occupied(v: __m512i) -> __m512i {
+    // Unordered or not equal: NaN is a value, -0.0 is background.
+    let value = _mm512_cmp_ps_mask::<_CMP_NEQ_UQ>(_mm512_castsi512_ps(v), _mm512_setzero_ps());
+    _mm512_castps_si512(_mm512_maskz_mov_ps(value, _mm512_set1_ps(1.0)))
+}
+
+#[inline]
+#[target_feature(enable = "avx2,avx512f,avx512bw,avx512dq,avx512vl,avx512vbmi")]
+fn widen_floats(v: __m256i) -> __m512i {
+    _mm512_castpd_si512(_mm512_cvtps_pd(_mm256_castsi256_ps(v)))
+}
+
+#[inline]
+#[target_feature(enable = "avx2,avx512f,avx512bw,avx512dq,avx512vl,avx512vbmi")]
+fn f32_narrow(low: __m512i, high: __m512i, shift: u32) -> __m512i {
+    // 2^-shift: as the scalar quotient has it.
+    let by = _mm512_set1_pd(f64::from_bits((1023 - u64::from(shift)) << 52));
+    let low = _mm512_cvtpd_ps(_mm512_mul_pd(_mm512_castsi512_pd(low), by));
+    let high = _mm512_cvtpd_ps(_mm512_mul_pd(_mm512_castsi512_pd(high), by));
+    _mm512_castps_si512(_mm512_insertf32x8::<1>(_mm512_castps256_ps512(low), high))
+}

@@ -1,0 +1,456 @@
+//! Loops over rows of voxels, vector by vector, whatever the vectors are: what an instruction set has to say is in the traits, and
+//! its folder implements them.
+//!
+//! Each loop says how many of its results are done; what is left of a row behind the last full vector goes to the scalar
+//! definition.
+
+use super::views::{Line, Row, Voxel};
+use super::{Cells, Rule};
+
+/// A vector register.
+///
+/// # Safety
+/// All methods need the instructions of the set, here and in all traits below.
+pub trait Vector: Copy {
+    const BYTES: usize;
+    unsafe fn zero() -> Self;
+    unsafe fn ones() -> Self;
+    unsafe fn xor(self, other: Self) -> Self;
+    unsafe fn load<T>(at: *const T) -> Self;
+    unsafe fn store<T>(self, at: *mut T);
+    /// Past the caches; `at` is aligned to 16 bytes, because that is as far as numpy aligns its arrays.
+    unsafe fn stream<T>(self, at: *mut T);
+}
+
+/// A vector of sums.
+pub trait Sums {
+    type V: Vector;
+    unsafe fn plus(a: Self::V, b: Self::V) -> Self::V;
+    /// Sums of neighbours.
+    unsafe fn adjacent(a: Self::V, b: Self::V) -> Self::V;
+}
+
+/// A vector of voxels to be summed in pairs.
+pub trait Pairs {
+    type Sums: Sums;
+    type Voxel: Voxel;
+    type Wide: Voxel;
+    /// Sums of neighbours, twice as wide.
+    unsafe fn pairs(v: VectorOf<Self>) -> VectorOf<Self>;
+    /// 1 where a voxel is not background.
+    unsafe fn occupied(v: VectorOf<Self>) -> VectorOf<Self>;
+    /// The voxels, twice as wide.
+    unsafe fn widen(v: VectorOf<Self>) -> (VectorOf<Self>, VectorOf<Self>);
+    /// Wide sums by 2^shift, toward zero, as voxels.
+    unsafe fn narrow(low: VectorOf<Self>, high: VectorOf<Self>, shift: u32) -> VectorOf<Self>;
+}
+
+type VectorOf<P> = <<P as Pairs>::Sums as Sums>::V;
+
+/// A vector of labels of one width.
+pub trait Lanes {
+    type Label: Voxel;
+    type V: Vector;
+    /// Which of the labels.
+    type Mask: Copy;
+    /// Whether it pays to look whether all cells of a vector are uniform, as most of real volumes are.
+    const LOOKS: bool;
+    /// Labels in even and in odd places of the two vectors.
+    unsafe fn part(a: Self::V, b: Self::V) -> (Self::V, Self::V);
+    unsafe fn equal(a: Self::V, b: Self::V) -> Self::Mask;
+    /// a > b, as signed numbers.
+    unsafe fn greater(a: Self::V, b: Self::V) -> Self::Mask;
+    /// One more where the mask says so.
+    unsafe fn count(counts: Self::V, mask: Self::Mask) -> Self::V;
+    unsafe fn select(mask: Self::Mask, yes: Self::V, no: Self::V) -> Self::V;
+    unsafe fn and(a: Self::Mask, b: Self::Mask) -> Self::Mask;
+    unsafe fn or(a: Self::Mask, b: Self::Mask) -> Self::Mask;
+    /// b, but not a.
+    unsafe fn and_not(a: Self::Mask, b: Self::Mask) -> Self::Mask;
+    unsafe fn all(mask: Self::Mask) -> bool;
+}
+
+/// A vector of numbers with an order.
+pub trait Order {
+    type Lanes: Lanes;
+    /// The lesser, or NaN: `a` where a < b or a is NaN, else `b`.
+    unsafe fn least(a: <Self::Lanes as Lanes>::V, b: <Self::Lanes as Lanes>::V) -> <Self::Lanes as Lanes>::V;
+    /// The greater, or NaN.
+    unsafe fn greatest(a: <Self::Lanes as Lanes>::V, b: <Self::Lanes as Lanes>::V) -> <Self::Lanes as Lanes>::V;
+}
+
+/// Where vectors of a row are written: past the caches, if the row wants it and that can be done vector by vector; a rest
+/// would be slower than what it saves.
+struct Out<T> {
+    origin: *mut T,
+    streams: bool,
+}
+
+impl<T: Voxel> Out<T> {
+    #[inline(always)]
+    fn new(row: Row<'_, T>, full: usize) -> Self {
+        let streams = row.streams && row.voxels.len() == full && row.voxels.as_ptr().align_offset(16) == 0;
+        Out { origin: row.voxels.as_mut_ptr(), streams }
+    }
+
+    /// # Safety
+    /// A vector from voxel `i` on is within the row.
+    #[inline(always)]
+    unsafe fn put<V: Vector>(&self, i: usize, v: V) {
+        // SAFETY: the caller's promise.
+        unsafe {
+            let at = self.origin.add(i);
+            if self.streams { v.stream(at) } else { v.store(at) }
+        }
+    }
+}
+
+/// The exclusive or of all words as far as vectors go, and how many that is.
+///
+/// # Safety
+/// Needs the instructions.
+#[inline(always)]
+pub unsafe fn mix<V: Vector>(words: &[u64]) -> (u64, usize) {
+    let lanes = V::BYTES / 8;
+    let full = words.len() / (4 * lanes) * (4 * lanes);
+    // SAFETY: i + 4 lanes <= words.len(), by `full`.
+    unsafe {
+        let mut mixed = [V::zero(); 4];
+        for i in (0..full).step_by(4 * lanes) {
+            let at = words.as_ptr().add(i);
+            mixed[0] = mixed[0].xor(V::load(at));
+            mixed[1] = mixed[1].xor(V::load(at.add(lanes)));
+            mixed[2] = mixed[2].xor(V::load(at.add(2 * lanes)));
+            mixed[3] = mixed[3].xor(V::load(at.add(3 * lanes)));
+        }
+        let mut words = [0; 8];
+        mixed[0].xor(mixed[1]).xor(mixed[2].xor(mixed[3])).store(words.as_mut_ptr());
+        (words.into_iter().fold(0, |mixed, word| mixed ^ word), full)
+    }
+}
+
+/// Sums (or counts) of pairs, set or added: two vectors of voxels to two of sums.
+///
+/// # Safety
+/// Needs the instructions.
+#[inline(always)]
+pub unsafe fn pair_sums<P: Pairs, const ADD: bool, const COUNT: bool>(line: Line<'_, P::Voxel>, sums: &mut [P::Wide]) -> usize {
+    const { assert!(size_of::<P::Wide>() == 2 * size_of::<P::Voxel>()) };
+    let lanes = VectorOf::<P>::BYTES / size_of::<P::Voxel>();
+    let full = sums.len().min(line.voxels.len() / 2) / lanes * lanes;
+    for i in (0..full).step_by(lanes) {
+        line.announce(2 * i, 2 * VectorOf::<P>::BYTES);
+        // SAFETY: 2 i + 2 lanes <= line.len() and i + lanes <= sums.len(), by `full`.
+        unsafe {
+            let (from, to) = (line.voxels.as_ptr().add(2 * i), sums.as_mut_ptr().add(i));
+            let (mut low, mut high) = (VectorOf::<P>::load(from), VectorOf::<P>::load(from.add(lanes)));
+            if COUNT {
+                (low, high) = (P::occupied(low), P::occupied(high));
+            }
+            set_or_add::<P::Sums, _, ADD>(to, P::pairs(low));
+            set_or_add::<P::Sums, _, ADD>(to.add(lanes / 2), P::pairs(high));
+        }
+    }
+    full
+}
+
+/// Sums of single voxels, set or added.
+///
+/// # Safety
+/// Needs the instructions.
+#[inline(always)]
+pub unsafe fn row_sums<P: Pairs, const ADD: bool>(line: Line<'_, P::Voxel>, sums: &mut [P::Wide]) -> usize {
+    let lanes = VectorOf::<P>::BYTES / size_of::<P::Voxel>();
+    let full = sums.len().min(line.voxels.len()) / lanes * lanes;
+    for i in (0..full).step_by(lanes) {
+        line.announce(i, VectorOf::<P>::BYTES);
+        // SAFETY: i + lanes <= line.len() and sums.len(), by `full`.
+        unsafe {
+            let (low, high) = P::widen(VectorOf::<P>::load(line.voxels.as_ptr().add(i)));
+            let to = sums.as_mut_ptr().add(i);
+            set_or_add::<P::Sums, _, ADD>(to, low);
+            set_or_add::<P::Sums, _, ADD>(to.add(lanes / 2), high);
+        }
+    }
+    full
+}
+
+/// # Safety
+/// Needs the instructions; a vector at `to` is the caller's to read and write.
+#[inline(always)]
+unsafe fn set_or_add<S: Sums, A, const ADD: bool>(to: *mut A, sums: S::V) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let sums = if ADD { S::plus(S::V::load(to), sums) } else { sums };
+        sums.store(to);
+    }
+}
+
+/// Sums of neighbouring sums, set or added.
+///
+/// # Safety
+/// Needs the instructions; `A` is the type of the sums.
+#[inline(always)]
+pub unsafe fn adjacent_sums<S: Sums, A, const ADD: bool>(line: Line<'_, A>, sums: &mut [A]) -> usize {
+    let lanes = S::V::BYTES / size_of::<A>();
+    let full = sums.len().min(line.voxels.len() / 2) / lanes * lanes;
+    for i in (0..full).step_by(lanes) {
+        line.announce(2 * i, 2 * S::V::BYTES);
+        // SAFETY: 2 i + 2 lanes <= line.len() and i + lanes <= sums.len(), by `full`.
+        unsafe {
+            let from = line.voxels.as_ptr().add(2 * i);
+            let sum = S::adjacent(S::V::load(from), S::V::load(from.add(lanes)));
+            set_or_add::<S, _, ADD>(sums.as_mut_ptr().add(i), sum);
+        }
+    }
+    full
+}
+
+/// Sums to voxels half as wide.
+///
+/// # Safety
+/// Needs the instructions.
+#[inline(always)]
+pub unsafe fn narrow<P: Pairs>(sums: &[P::Wide], shift: u32, out: Row<'_, P::Voxel>) -> usize {
+    let lanes = VectorOf::<P>::BYTES / size_of::<P::Voxel>();
+    let full = sums.len().min(out.voxels.len()) / lanes * lanes;
+    let out = Out::new(out, full);
+    for i in (0..full).step_by(lanes) {
+        // SAFETY: i + lanes <= sums.len() and out.len(), by `full`.
+        unsafe {
+            let at = sums.as_ptr().add(i);
+            out.put(i, P::narrow(VectorOf::<P>::load(at), VectorOf::<P>::load(at.add(lanes / 2)), shift));
+        }
+    }
+    full
+}
+
+/// The last row of cells of `FX` (1 or 2) columns: folded, added to the sums, and narrowed.
+///
+/// # Safety
+/// Needs the instructions.
+#[inline(always)]
+pub unsafe fn finish_sums<P: Pairs, const FX: usize, const ADD: bool, const KEEP: bool>(
+    line: Line<'_, P::Voxel>,
+    sums: &mut [P::Wide],
+    shift: u32,
+    out: Row<'_, P::Voxel>,
+) -> usize {
+    const { assert!(FX == 1 || FX == 2) };
+    let lanes = VectorOf::<P>::BYTES / size_of::<P::Voxel>();
+    let full = sums.len().min(line.voxels.len() / FX).min(out.voxels.len()) / lanes * lanes;
+    let out = Out::new(out, full);
+    for i in (0..full).step_by(lanes) {
+        line.announce(FX * i, FX * VectorOf::<P>::BYTES);
+        // SAFETY: FX (i + lanes) <= line.len(), and i + lanes <= sums.len() and out.len(), by `full`.
+        unsafe {
+            let (from, at) = (line.voxels.as_ptr().add(FX * i), sums.as_mut_ptr().add(i));
+            let (mut low, mut high) = if FX == 1 {
+                P::widen(VectorOf::<P>::load(from))
+            } else {
+                (P::pairs(VectorOf::<P>::load(from)), P::pairs(VectorOf::<P>::load(from.add(lanes))))
+            };
+            if ADD {
+                low = P::Sums::plus(VectorOf::<P>::load(at), low);
+                high = P::Sums::plus(VectorOf::<P>::load(at.add(lanes / 2)), high);
+            }
+            if KEEP {
+                low.store(at);
+                high.store(at.add(lanes / 2));
+            }
+            out.put(i, P::narrow(low, high, shift));
+        }
+    }
+    full
+}
+
+/// Minima or maxima of cells of `FX` (1 or 2) columns, set or folded onto what is there, and written to `out` if it is given.
+///
+/// # Safety
+/// Needs the instructions; `T` and `A` hold what `O` compares.
+#[inline(always)]
+pub unsafe fn extrema<O: Order, T: Voxel, A: Voxel, const FX: usize, const ADD: bool, const MAX: bool>(
+    line: Line<'_, T>,
+    ends: &mut [A],
+    out: Option<Row<'_, T>>,
+    keep: bool,
+) -> usize {
+    const { assert!(FX == 1 || FX == 2) };
+    const { assert!(size_of::<T>() == size_of::<<O::Lanes as Lanes>::Label>() && size_of::<T>() == size_of::<A>()) };
+    type V<O> = <<O as Order>::Lanes as Lanes>::V;
+    let lanes = V::<O>::BYTES / size_of::<T>();
+    let full = ends.len().min(line.voxels.len() / FX) / lanes * lanes;
+    let out = out.map(|row| {
+        assert!(row.voxels.len() >= full);
+        Out::new(row, full)
+    });
+    for i in (0..full).step_by(lanes) {
+        line.announce(FX * i, FX * V::<O>::BYTES);
+        // SAFETY: FX (i + lanes) <= line.len(), and i + lanes <= ends.len() and out.len(), by `full`.
+        unsafe {
+            let (from, at) = (line.voxels.as_ptr().add(FX * i), ends.as_mut_ptr().add(i));
+            let mut end = V::<O>::load(from);
+            if FX == 2 {
+                let (even, odd) = O::Lanes::part(end, V::<O>::load(from.add(lanes)));
+                end = if MAX { O::greatest(even, odd) } else { O::least(even, odd) };
+            }
+            if ADD {
+                let before = V::<O>::load(at);
+                end = if MAX { O::greatest(before, end) } else { O::least(before, end) };
+            }
+            if keep {
+                end.store(at);
+            }
+            if let Some(out) = &out {
+                out.put(i, end);
+            }
+        }
+    }
+    full
+}
+
+/// Modes of a row of cells: finds the loop that was compiled for this shape of cell. Larger cells than eight labels are left
+/// to the scalar definition.
+///
+/// # Safety
+/// Needs the instructions.
+#[inline(always)]
+pub unsafe fn modes<L: Lanes>(cells: Cells<'_, L::Label>, out: Row<'_, L::Label>) -> usize {
+    const ROW: usize = usize::MAX;
+    // SAFETY: the caller has the instructions.
+    unsafe {
+        match (cells.lines.len(), cells.column_bit, cells.rule) {
+            (1, Some(_), Rule::Count) => walk::<L, 2, 1, 0, false>(cells, out),
+            (2, None, Rule::Count) => walk::<L, 2, 2, ROW, false>(cells, out),
+            (2, Some(0), Rule::Pairs) => walk::<L, 4, 2, 0, true>(cells, out),
+            (2, Some(_), Rule::Pairs) => walk::<L, 4, 2, 1, true>(cells, out),
+            (4, None, Rule::Pairs) => walk::<L, 4, 4, ROW, true>(cells, out),
+            (2, Some(0), Rule::Count) => walk::<L, 4, 2, 0, false>(cells, out),
+            (2, Some(_), Rule::Count) => walk::<L, 4, 2, 1, false>(cells, out),
+            (4, None, Rule::Count) => walk::<L, 4, 4, ROW, false>(cells, out),
+            (4, Some(0), Rule::Count) => walk::<L, 8, 4, 0, false>(cells, out),
+            (4, Some(1), Rule::Count) => walk::<L, 8, 4, 1, false>(cells, out),
+            (4, Some(_), Rule::Count) => walk::<L, 8, 4, 2, false>(cells, out),
+            (8, None, Rule::Count) => walk::<L, 8, 8, ROW, false>(cells, out),
+            _ => 0,
+        }
+    }
+}
+
+/// Decides all full vectors of cells of `CELL` labels in `ROWS` rows whose column is bit `BIT` of the raster number
+/// (no bit: one column).
+///
+/// # Safety
+/// Needs the instructions.
+#[inline(always)]
+unsafe fn walk<L: Lanes, const CELL: usize, const ROWS: usize, const BIT: usize, const PAIRS: bool>(
+    cells: Cells<'_, L::Label>,
+    out: Row<'_, L::Label>,
+) -> usize {
+    let columns = CELL / ROWS;
+    let lanes = L::V::BYTES / size_of::<L::Label>();
+    let lines: &[Line<'_, L::Label>; ROWS] = cells.lines.try_into().expect("as many rows as the loop was chosen for");
+    let length = lines.iter().map(|line| line.voxels.len()).min().unwrap_or(0);
+    let full = out.voxels.len().min(length / columns) / lanes * lanes;
+    let out = Out::new(out, full);
+    for i in (0..full).step_by(lanes) {
+        // SAFETY: each line holds `columns * (i + lanes)` labels and `out` holds `i + lanes`.
+        unsafe {
+            let mut cell = [L::V::zero(); CELL];
+            let mut r = 0;
+            while r < ROWS {
+                let line = &lines[r];
+                line.announce(columns * i, columns * L::V::BYTES);
+                let at = line.voxels.as_ptr().add(columns * i);
+                if columns == 1 {
+                    cell[r] = L::V::load(at);
+                } else {
+                    let low = r & ((1usize << (BIT % 8)) - 1);
+                    let number = low | (r - low) << 1;
+                    (cell[number], cell[number | 1 << (BIT % 8)]) = L::part(L::V::load(at), L::V::load(at.add(lanes)));
+                }
+                r += 1;
+            }
+            let mode = match (PAIRS, cells.sparse) {
+                (true, false) => mode_of_pairs::<L>(cell[0], cell[1], cell[2], cell[3]),
+                (true, true) => sparse_mode_of_pairs::<L>(cell[0], cell[1], cell[2], cell[3]),
+                (false, false) => mode_by_count::<L, CELL, false>(&cell),
+                (false, true) => mode_by_count::<L, CELL, true>(&cell),
+            };
+            out.put(i, mode);
+        }
+    }
+    full
+}
+
+/// # Safety
+/// Needs the instructions.
+#[inline(always)]
+unsafe fn mode_of_pairs<L: Lanes>(a: L::V, b: L::V, c: L::V, d: L::V) -> L::V {
+    // SAFETY: the caller has the instructions.
+    unsafe {
+        let mode = L::select(L::equal(b, c), b, d);
+        L::select(L::or(L::equal(a, b), L::equal(a, c)), a, mode)
+    }
+}
+
+/// # Safety
+/// Needs the instructions.
+#[inline(always)]
+unsafe fn sparse_mode_of_pairs<L: Lanes>(a: L::V, b: L::V, c: L::V, d: L::V) -> L::V {
+    // SAFETY: the caller has the instructions.
+    unsafe {
+        let zero = L::V::zero();
+        // The first of d, a, c, b that is not background, from the last resort up.
+        let mode = L::select(L::equal(c, zero), b, c);
+        let mode = L::select(L::equal(a, zero), mode, a);
+        let mode = L::select(L::equal(d, zero), mode, d);
+        let mode = L::select(L::and_not(L::equal(b, zero), L::equal(b, c)), b, mode);
+        let pair = L::or(L::equal(a, b), L::equal(a, c));
+        L::select(L::and_not(L::equal(a, zero), pair), a, mode)
+    }
+}
+
+/// Modes are decided lane by lane: a label that is counted in a lane of its own width takes three instructions a pair, and no
+/// branch.
+///
+/// # Safety
+/// Needs the instructions.
+#[inline(always)]
+unsafe fn mode_by_count<L: Lanes, const CELL: usize, const SPARSE: bool>(cell: &[L::V; CELL]) -> L::V {
+    // SAFETY: the caller has the instructions.
+    unsafe {
+        let zero = L::V::zero();
+        // Counts of later occurrences.
+        let first = L::equal(cell[0], cell[1]);
+        let (mut uniform, mut most) = (first, L::count(zero, first));
+        for &label in &cell[2..] {
+            let equal = L::equal(cell[0], label);
+            uniform = L::and(uniform, equal);
+            most = L::count(most, equal);
+        }
+        let mut best = cell[0];
+        if L::LOOKS && L::all(uniform) {
+            return best;
+        }
+        if SPARSE {
+            // Background counts less than any label that occurs once.
+            most = L::select(L::equal(best, zero), L::V::ones(), most);
+        }
+        // Without background to pass over, the last voxel cannot win: it has no later occurrence.
+        let candidates = if SPARSE { CELL } else { CELL - 1 };
+        for i in 1..candidates {
+            let mut count = zero;
+            for &label in &cell[i + 1..] {
+                count = L::count(count, L::equal(cell[i], label));
+            }
+            if SPARSE {
+                count = L::select(L::equal(cell[i], zero), L::V::ones(), count);
+            }
+            let more = L::greater(count, most);
+            best = L::select(more, cell[i], best);
+            most = L::select(more, count, most);
+        }
+        best
+    }
+}
