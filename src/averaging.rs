@@ -160,11 +160,11 @@ impl<T: Voxel + Mean<A>, A: Quotient> Render<T, A> for Means<'_> {
         &self,
         isa: I,
         by: &Weight,
-        line: Line<'_, T>,
+        lines: &[Line<'_, T>],
         sums: &mut [A],
         out: Row<'_, T>,
     ) {
-        T::finish::<I, FX, ADD, KEEP>(isa, line, sums, by.shift.unwrap_or_default(), out);
+        T::finish::<I, FX, ADD, KEEP>(isa, lines, sums, by.shift.unwrap_or_default(), out);
     }
 }
 

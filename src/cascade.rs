@@ -9,9 +9,10 @@
 use crate::fold::{Fold, Shape, Sum, Summand, What};
 use crate::grid::{Ascent, Edge, Grid, Pooling};
 use crate::simd::tiles::Tile;
-use crate::simd::views::{Line, Panel, PanelMut, Row, Source, Span, Voxel};
+use crate::simd::views::{Line, Panel, PanelMut, Row, Source, Span, Voxel, behind};
 use crate::simd::{Backend, Isa, Kernel};
 use std::marker::PhantomData;
+use std::ops::Range;
 
 /// How sums become voxels, whatever the types.
 pub trait Renderer: Sync {
@@ -30,13 +31,13 @@ pub trait Render<T, A>: Renderer {
     /// Writes the voxels of a row; `last`: the last row of its panel.
     fn render<I: Isa>(&self, isa: I, by: &Self::Divisor, last: bool, sums: &[A], counts: &[A], out: Row<'_, T>);
 
-    /// Adds (`ADD`: or sets) the last row of full cells of `FX` columns to `sums` and writes the voxels at once, if that can
+    /// Adds (`ADD`: or sets) the last one or two rows of full cells of `FX` columns to `sums` and writes the voxels at once, if that can
     /// be done; `KEEP`: the sums are needed afterwards.
     fn finish<I: Isa, const FX: usize, const ADD: bool, const KEEP: bool>(
         &self,
         isa: I,
         by: &Self::Divisor,
-        line: Line<'_, T>,
+        lines: &[Line<'_, T>],
         sums: &mut [A],
         out: Row<'_, T>,
     );
@@ -72,24 +73,34 @@ pub struct Sums<T, N, A, D> {
 struct Level<A> {
     sums: Vec<A>,
     counts: Vec<A>,
-    /// Whether it keeps all rows of a panel, or one.
-    all: bool,
+    /// How many rows it keeps: all of a panel, or those of a cell of the level above.
+    rows: usize,
 }
 
 impl<A: Sum> Level<A> {
     fn new(grid: &Grid, level: usize, counts: bool) -> Self {
-        let all = !grid.children(level).is_empty();
-        let sums = vec![A::default(); if all { grid.panel_len(level) } else { grid.panel_cols(level) }];
+        let above = if level < grid.levels() { grid.inner_factor(1, level + 1) } else { 1 };
+        let (cols, all) = (grid.panel_cols(level), grid.panel_len(level) / grid.panel_cols(level));
+        let rows = if grid.children(level).is_empty() { above.min(all) } else { all };
+        let sums = vec![A::default(); rows * cols];
         let counts = if counts { sums.clone() } else { Vec::new() };
-        Level { sums, counts, all }
+        Level { sums, counts, rows }
     }
 
     /// Sums and counts (if they are kept) of row `j`.
     #[inline(always)]
-    fn row(&mut self, j: usize, cols: usize) -> (&mut [A], &mut [A]) {
-        let start = if self.all { j * cols } else { 0 };
+    fn row_mut(&mut self, j: usize, cols: usize) -> (&mut [A], &mut [A]) {
+        let start = j % self.rows * cols;
         let counts = if self.counts.is_empty() { &mut [][..] } else { &mut self.counts[start..start + cols] };
         (&mut self.sums[start..start + cols], counts)
+    }
+
+    /// As [`Level::row_mut`], to read.
+    #[inline(always)]
+    fn row(&self, j: usize, cols: usize) -> (&[A], &[A]) {
+        let start = j % self.rows * cols;
+        let counts = if self.counts.is_empty() { &[][..] } else { &self.counts[start..start + cols] };
+        (&self.sums[start..start + cols], counts)
     }
 }
 
@@ -111,7 +122,7 @@ struct Step<D> {
 impl<D> Step<D> {
     /// The rows of the level below (which has `rows`) that make row `j`, and how often each counts.
     #[inline(always)]
-    fn cell(&self, j: usize, rows: usize) -> (std::ops::Range<usize>, usize) {
+    fn cell(&self, j: usize, rows: usize) -> (Range<usize>, usize) {
         let fy = self.shape.factor[1];
         let range = j * fy..((j + 1) * fy).min(rows);
         let lone = self.shape.mirrored && range.len() < fy;
@@ -201,26 +212,26 @@ where
     #[inline(always)]
     fn row(&mut self, j: usize) {
         let Cascade { backend, from, render, steps, .. } = *self;
-        let step = &steps[0];
+        let (step, shape) = (&steps[0], steps[0].shape);
         let (rows, times) = step.cell(j, from.rows());
-        let (sums, counts) = self.first.row(j, step.cols);
+        let (sums, counts) = self.first.row_mut(j, step.cols);
         let finishes =
-            step.last && step.shape.factor[0] <= 2 && counts.is_empty() && <R as Render<T, N>>::finishes(render, &step.by);
-        for y in rows.clone() {
-            for time in 0..times {
-                let (line, shape) = (from.line(y), step.shape);
-                let add = !step.first || y > rows.start || time > 0;
-                if finishes && y + 1 == rows.end && time + 1 == times {
-                    let (keep, out) = (steps.len() > 1, self.outs[0].row_mut(j));
-                    backend.run(Finish { render, by: &step.by, line, shape, add, keep, sums, out });
-                    continue;
-                }
-                backend.run(Fold { line, shape, add, to: sums, what: What::Value });
+            step.last && shape.factor[0] <= 2 && counts.is_empty() && <R as Render<T, N>>::finishes(render, &step.by);
+        let (mut add, keep) = (!step.first, steps.len() > 1);
+        for_each_pair(rows, times, |y, count, last| {
+            let lines = [from.line(y, y, count), from.line(y + count - 1, y, count)];
+            let lines = &lines[..count];
+            if finishes && last {
+                let out = self.outs[0].row_mut(j);
+                backend.run(Finish { render, by: &step.by, lines, shape, add, keep, sums: &mut *sums, out });
+            } else {
+                backend.run(Fold { lines, shape, add, to: &mut *sums, what: What::Value });
                 if !counts.is_empty() {
-                    backend.run(Fold { line, shape, add, to: counts, what: What::Presence });
+                    backend.run(Fold { lines, shape, add, to: &mut *counts, what: What::Presence });
                 }
             }
-        }
+            add = true;
+        });
         if step.last && !finishes {
             let (last, out) = (j + 1 == step.rows, self.outs[0].row_mut(j));
             backend.run(RenderRow { render, by: &step.by, last, sums, counts, out });
@@ -238,16 +249,16 @@ where
             let (lower, step) = (&steps[k - 1], &steps[k]);
             let j = below / step.shape.factor[1];
             let (rows, times) = step.cell(j, lower.rows);
-            let (done, pending) = self.rest.split_at_mut(k - 1);
-            let (sums, counts) = pending[0].row(j, step.cols);
-            for time in 0..times {
-                let add = !step.first || below > rows.start || time > 0;
-                match done.last_mut() {
-                    None => fold_up(backend, self.first.row(below, lower.cols), step.shape, add, sums, counts),
-                    Some(level) => fold_up(backend, level.row(below, lower.cols), step.shape, add, sums, counts),
-                }
+            if below + 1 < rows.end {
+                return;
             }
-            if below + 1 < rows.end || !step.last {
+            let (done, pending) = self.rest.split_at_mut(k - 1);
+            let (sums, counts) = pending[0].row_mut(j, step.cols);
+            match done.last() {
+                None => fold_up(backend, self.first, lower.cols, rows, times, step, sums, counts),
+                Some(level) => fold_up(backend, level, lower.cols, rows, times, step, sums, counts),
+            }
+            if !step.last {
                 return;
             }
             let (last, out) = (j + 1 == step.rows, self.outs[k].row_mut(j));
@@ -260,18 +271,44 @@ where
     }
 }
 
-/// Folds a row of sums, and one of counts if there are any, into the level above.
-fn fold_up<S: Summand<A>, A: Sum>(
+/// Folds rows of sums, and of counts if there are any, into a row of the level above.
+#[allow(clippy::too_many_arguments)]
+fn fold_up<S: Summand<A> + Sum, A: Sum, D>(
     backend: Backend,
-    (sums, counts): (&mut [S], &mut [S]),
-    shape: Shape,
-    add: bool,
-    to: &mut [A],
-    to_counts: &mut [A],
+    from: &Level<S>,
+    cols: usize,
+    rows: Range<usize>,
+    times: usize,
+    step: &Step<D>,
+    sums: &mut [A],
+    counts: &mut [A],
 ) {
-    backend.run(Fold { line: Line::here(sums), shape, add, to, what: What::Value });
-    if !counts.is_empty() {
-        backend.run(Fold { line: Line::here(counts), shape, add, to: to_counts, what: What::Value });
+    let (mut add, shape, what) = (!step.first, step.shape, What::Value);
+    for_each_pair(rows, times, |y, count, _| {
+        let rows = [from.row(y, cols), from.row(y + count - 1, cols)];
+        let lines = rows.map(|(sums, _)| Line::here(sums));
+        backend.run(Fold { lines: &lines[..count], shape, add, to: &mut *sums, what });
+        if !counts.is_empty() {
+            let lines = rows.map(|(_, counts)| Line::here(counts));
+            backend.run(Fold { lines: &lines[..count], shape, add, to: &mut *counts, what });
+        }
+        add = true;
+    });
+}
+
+/// Calls `fold` with the first and the number (1 or 2) of rows that are folded side by side, and whether they are the last;
+/// rows that count several times come one by one, as often.
+#[inline(always)]
+fn for_each_pair(rows: Range<usize>, times: usize, mut fold: impl FnMut(usize, usize, bool)) {
+    if times == 1 {
+        for y in rows.clone().step_by(2) {
+            let count = 2.min(rows.end - y);
+            fold(y, count, y + count == rows.end);
+        }
+    } else {
+        for y in rows.clone() {
+            (0..times).for_each(|time| fold(y, 1, y + 1 == rows.end && time + 1 == times));
+        }
     }
 }
 
@@ -292,11 +329,11 @@ impl<T, A, R: Render<T, A>> Kernel for RenderRow<'_, T, A, R> {
     }
 }
 
-/// Folds the last row of cells of one or two columns, and writes their voxels.
+/// Folds the last rows of cells of one or two columns, and writes their voxels.
 struct Finish<'a, T, A, R: Renderer> {
     render: &'a R,
     by: &'a R::Divisor,
-    line: Line<'a, T>,
+    lines: &'a [Line<'a, T>],
     shape: Shape,
     add: bool,
     keep: bool,
@@ -307,12 +344,13 @@ struct Finish<'a, T, A, R: Renderer> {
 impl<T: Summand<A>, A: Sum, R: Render<T, A>> Kernel for Finish<'_, T, A, R> {
     #[inline(always)]
     fn run<I: Isa>(mut self, isa: I) {
-        let fx = self.shape.factor[0];
-        let full = self.line.voxels.len() / fx;
+        let (fx, len) = (self.shape.factor[0], self.lines[0].voxels.len());
+        let full = len / fx;
         if full < self.sums.len() {
-            let (rest, line) = (&mut self.sums[full..], self.line.part(fx * full..self.line.voxels.len()));
-            Fold { line, shape: self.shape, add: self.add, to: &mut *rest, what: What::Value }.run(isa);
-            self.render.render(isa, self.by, true, rest, &[], self.out.part(full..full + 1));
+            let (to, lines) = (&mut self.sums[full..], behind(self.lines, fx * full));
+            let lines = &lines[..self.lines.len()];
+            Fold { lines, shape: self.shape, add: self.add, to: &mut *to, what: What::Value }.run(isa);
+            self.render.render(isa, self.by, true, to, &[], self.out.part(full..full + 1));
         }
         match (fx, self.add, self.keep) {
             (1, false, false) => self.cells::<I, 1, false, false>(isa, full),
@@ -331,8 +369,8 @@ impl<T: Summand<A>, A: Sum, R: Render<T, A>> Finish<'_, T, A, R> {
     /// The full cells.
     #[inline(always)]
     fn cells<I: Isa, const FX: usize, const ADD: bool, const KEEP: bool>(mut self, isa: I, full: usize) {
-        let (line, out) = (self.line.part(0..FX * full), self.out.part(0..full));
-        self.render.finish::<I, FX, ADD, KEEP>(isa, self.by, line, &mut self.sums[..full], out);
+        let (sums, out) = (&mut self.sums[..full], self.out.part(0..full));
+        self.render.finish::<I, FX, ADD, KEEP>(isa, self.by, self.lines, sums, out);
     }
 }
 

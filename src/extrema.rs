@@ -3,10 +3,10 @@
 //! The same fold as averaging with another +, and nothing to divide by: a mip is a direct reduction of the input.
 
 use crate::cascade::{Folding, Render, Renderer};
-use crate::fold::{Along, Columns, Pairs, Sum, Summand, What};
+use crate::fold::{Sum, Summand, few_columns};
 use crate::grid::{Array, Edge, Grid, Interrupted};
 use crate::simd::tiles::Tiles;
-use crate::simd::views::{Bool, Greatest, Least, Line, Row, Source, Span, Voxel};
+use crate::simd::views::{Bool, Greatest, Least, Line, Row, Source, Span, Voxel, behind};
 use crate::simd::{Backend, Comparable, Isa};
 use std::marker::PhantomData;
 
@@ -105,17 +105,16 @@ impl<T: End<A>, A: Sum> Render<T, A> for Unwrap {
         &self,
         isa: I,
         by: &(),
-        line: Line<'_, T>,
+        lines: &[Line<'_, T>],
         sums: &mut [A],
         mut out: Row<'_, T>,
     ) {
-        let done = T::fold_vectors::<I, FX, ADD>(isa, line, sums, Some(out.part(0..sums.len())), KEEP);
-        let (line, sums) = (line.part(FX * done..line.voxels.len()), &mut sums[done..]);
-        match FX {
-            1 => Columns(isa).fold::<T, A, ADD>(line, 1, sums, What::Value),
-            _ => Pairs(isa).fold::<T, A, ADD>(line, 2, sums, What::Value),
+        let done = T::fold_vectors::<I, FX, ADD>(isa, lines, sums, Some(out.part(0..sums.len())), KEEP);
+        if done < sums.len() {
+            let rest = behind(lines, FX * done);
+            T::sums::<I, FX, ADD>(isa, &rest[..lines.len()], &mut sums[done..]);
+            self.render(isa, by, false, &sums[done..], &[], out.part(done..sums.len()));
         }
-        self.render(isa, by, false, sums, &[], out.part(done..done + sums.len()));
     }
 }
 
@@ -125,7 +124,7 @@ pub trait End<A: Sum>: Summand<A> {
     #[inline(always)]
     fn fold_vectors<I: Isa, const FX: usize, const ADD: bool>(
         _isa: I,
-        _line: Line<'_, Self>,
+        _lines: &[Line<'_, Self>],
         _sums: &mut [A],
         _out: Option<Row<'_, Self>>,
         _keep: bool,
@@ -214,20 +213,10 @@ macro_rules! ends {
                 $lower
             }
             #[inline(always)]
-            fn row_sums<I: Isa, const ADD: bool>(isa: I, line: Line<'_, Self>, ends: &mut [$end<K>]) {
-                let done = Self::fold_vectors::<I, 1, ADD>(isa, line, ends, None, true);
-                for (end, voxel) in ends[done..].iter_mut().zip(&line.voxels[done..]) {
-                    let voxel: $end<K> = voxel.lift();
-                    *end = if ADD { end.plus(voxel) } else { voxel };
-                }
-            }
-            #[inline(always)]
-            fn pair_sums<I: Isa, const ADD: bool>(isa: I, line: Line<'_, Self>, ends: &mut [$end<K>]) {
-                let done = Self::fold_vectors::<I, 2, ADD>(isa, line, ends, None, true);
-                for (end, pair) in ends[done..].iter_mut().zip(line.voxels[2 * done..].chunks_exact(2)) {
-                    let pair = <Self as Summand<$end<K>>>::lift(pair[0]).plus(pair[1].lift());
-                    *end = if ADD { end.plus(pair) } else { pair };
-                }
+            fn sums<I: Isa, const FX: usize, const ADD: bool>(isa: I, lines: &[Line<'_, Self>], ends: &mut [$end<K>]) {
+                let done = Self::fold_vectors::<I, FX, ADD>(isa, lines, ends, None, true);
+                let rest = behind(lines, FX * done);
+                few_columns::<Self, $end<K>, FX, ADD>(&rest[..lines.len()], &mut ends[done..], Self::lift);
             }
         }
 
@@ -235,12 +224,12 @@ macro_rules! ends {
             #[inline(always)]
             fn fold_vectors<I: Isa, const FX: usize, const ADD: bool>(
                 isa: I,
-                line: Line<'_, Self>,
+                lines: &[Line<'_, Self>],
                 ends: &mut [$end<K>],
                 out: Option<Row<'_, Self>>,
                 keep: bool,
             ) -> usize {
-                isa.extrema::<K, Self, $end<K>, FX, ADD, $max>(line, ends, out, keep)
+                isa.extrema::<K, Self, $end<K>, FX, ADD, $max>(lines, ends, out, keep)
             }
         }
     };

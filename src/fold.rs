@@ -23,28 +23,22 @@ pub trait Summand<A: Sum>: Copy {
     /// The voxel nearest to `sum` on the way to zero.
     fn lower(sum: A) -> Self;
 
-    /// `sums[i]` becomes (with `ADD`: grows by) `line[i]`.
+    /// `sums[i]` becomes (with `ADD`: grows by) the sum of the `FX` (1 or 2) voxels from `FX i` on of each line (one or two).
     #[inline(always)]
-    fn row_sums<I: Isa, const ADD: bool>(_isa: I, line: Line<'_, Self>, sums: &mut [A]) {
-        singles::<Self, A, ADD>(line, sums, Self::lift);
+    fn sums<I: Isa, const FX: usize, const ADD: bool>(_isa: I, lines: &[Line<'_, Self>], sums: &mut [A]) {
+        few_columns::<Self, A, FX, ADD>(lines, sums, Self::lift);
     }
 
-    /// `sums[i]` becomes (with `ADD`: grows by) the sum of the pair `line[2 i], line[2 i + 1]`.
+    /// As `sums`, of how many are not background.
     #[inline(always)]
-    fn pair_sums<I: Isa, const ADD: bool>(_isa: I, line: Line<'_, Self>, sums: &mut [A]) {
-        pairs::<Self, A, ADD>(line, sums, Self::lift);
+    fn presences<I: Isa, const FX: usize, const ADD: bool>(_isa: I, lines: &[Line<'_, Self>], counts: &mut [A]) {
+        few_columns::<Self, A, FX, ADD>(lines, counts, Self::occupied);
     }
 
-    /// As `pair_sums`, of cells of `fx` (3 and more) voxels.
+    /// As `sums`, of cells of `fx` (3 and more) columns of one line.
     #[inline(always)]
     fn cell_sums<I: Isa, const ADD: bool>(_isa: I, line: Line<'_, Self>, fx: usize, sums: &mut [A]) {
         any_cells::<Self, A, ADD>(line, fx, sums, Self::lift);
-    }
-
-    /// As `pair_sums`, of how many are not background.
-    #[inline(always)]
-    fn pair_counts<I: Isa, const ADD: bool>(_isa: I, line: Line<'_, Self>, counts: &mut [A]) {
-        pairs::<Self, A, ADD>(line, counts, Self::occupied);
     }
 }
 
@@ -57,11 +51,11 @@ pub struct Shape {
     pub mirrored: bool,
 }
 
-/// Folds a row into the sums of its cells, or onto them.
+/// Folds one or two rows into the sums of their cells, or onto them.
 pub struct Fold<'a, T, A> {
-    /// The row.
-    pub line: Line<'a, T>,
-    /// Its cells.
+    /// The rows.
+    pub lines: &'a [Line<'a, T>],
+    /// The cells.
     pub shape: Shape,
     /// Add to what is there.
     pub add: bool,
@@ -74,29 +68,48 @@ pub struct Fold<'a, T, A> {
 impl<T: Summand<A>, A: Sum> Kernel for Fold<'_, T, A> {
     #[inline(always)]
     fn run<I: Isa>(self, isa: I) {
-        match self.shape.factor[0] {
-            1 => self.cells(Columns(isa)),
-            2 => self.cells(Pairs(isa)),
-            _ => self.cells(Cells(isa)),
+        let Fold { lines, shape, add, to, what } = self;
+        let fx = shape.factor[0];
+        if !lines[0].voxels.len().is_multiple_of(fx) {
+            for (k, line) in lines.iter().enumerate() {
+                let full = line.voxels.len() / fx;
+                fold_rest(&line.voxels[fx * full..], shape.mirrored, add || k > 0, &mut to[full], what);
+            }
+        }
+        match (fx, add) {
+            (1, false) => few::<T, A, I, 1, false>(isa, lines, to, what),
+            (1, true) => few::<T, A, I, 1, true>(isa, lines, to, what),
+            (2, false) => few::<T, A, I, 2, false>(isa, lines, to, what),
+            (2, true) => few::<T, A, I, 2, true>(isa, lines, to, what),
+            _ => {
+                for (k, &line) in lines.iter().enumerate() {
+                    let full = line.voxels.len() / fx;
+                    let (line, to) = (line.part(0..fx * full), &mut to[..full]);
+                    match (what, add || k > 0) {
+                        (What::Value, false) => T::cell_sums::<I, false>(isa, line, fx, to),
+                        (What::Value, true) => T::cell_sums::<I, true>(isa, line, fx, to),
+                        (What::Presence, false) => any_cells::<T, A, false>(line, fx, to, T::occupied),
+                        (What::Presence, true) => any_cells::<T, A, true>(line, fx, to, T::occupied),
+                    }
+                }
+            }
         }
     }
 }
 
-impl<T: Summand<A>, A: Sum> Fold<'_, T, A> {
-    #[inline(always)]
-    fn cells(self, along: impl Along) {
-        let Fold { line, shape, add, to, what } = self;
-        let fx = shape.factor[0];
-        let full = line.voxels.len() / fx;
-        let (cells, sums) = (line.part(0..fx * full), &mut to[..full]);
-        if add {
-            along.fold::<T, A, true>(cells, fx, sums, what);
-        } else {
-            along.fold::<T, A, false>(cells, fx, sums, what);
-        }
-        if full < to.len() {
-            fold_rest(&line.voxels[fx * full..], shape.mirrored, add, &mut to[full], what);
-        }
+/// Folds the full cells of one or two columns.
+#[inline(always)]
+fn few<T: Summand<A>, A: Sum, I: Isa, const FX: usize, const ADD: bool>(
+    isa: I,
+    lines: &[Line<'_, T>],
+    to: &mut [A],
+    what: What,
+) {
+    let full = lines[0].voxels.len() / FX;
+    let to = &mut to[..full];
+    match what {
+        What::Value => T::sums::<I, FX, ADD>(isa, lines, to),
+        What::Presence => T::presences::<I, FX, ADD>(isa, lines, to),
     }
 }
 
@@ -116,57 +129,6 @@ fn fold_rest<T: Summand<A>, A: Sum>(rest: &[T], mirrored: bool, add: bool, sum: 
     let once = rest[1..].iter().fold(lift(rest[0]), |sum, &voxel| sum.plus(lift(voxel)));
     let cell = if mirrored { once.plus(once) } else { once };
     *sum = if add { sum.plus(cell) } else { cell };
-}
-
-/// The way along a row of full cells.
-pub trait Along: Copy {
-    /// Folds the cells of a row, of `fx` voxels each.
-    fn fold<T: Summand<A>, A: Sum, const ADD: bool>(self, line: Line<'_, T>, fx: usize, sums: &mut [A], what: What);
-}
-
-/// Cells of one column.
-#[derive(Clone, Copy)]
-pub struct Columns<I>(pub I);
-
-impl<I: Isa> Along for Columns<I> {
-    #[inline(always)]
-    fn fold<T: Summand<A>, A: Sum, const ADD: bool>(self, line: Line<'_, T>, _fx: usize, sums: &mut [A], what: What) {
-        if what == What::Presence {
-            singles::<T, A, ADD>(line, sums, T::occupied);
-        } else {
-            T::row_sums::<I, ADD>(self.0, line, sums);
-        }
-    }
-}
-
-/// Cells of two columns.
-#[derive(Clone, Copy)]
-pub struct Pairs<I>(pub I);
-
-impl<I: Isa> Along for Pairs<I> {
-    #[inline(always)]
-    fn fold<T: Summand<A>, A: Sum, const ADD: bool>(self, line: Line<'_, T>, _fx: usize, sums: &mut [A], what: What) {
-        if what == What::Presence {
-            T::pair_counts::<I, ADD>(self.0, line, sums);
-        } else {
-            T::pair_sums::<I, ADD>(self.0, line, sums);
-        }
-    }
-}
-
-/// Cells of any other number of columns.
-#[derive(Clone, Copy)]
-pub struct Cells<I>(pub I);
-
-impl<I: Isa> Along for Cells<I> {
-    #[inline(always)]
-    fn fold<T: Summand<A>, A: Sum, const ADD: bool>(self, line: Line<'_, T>, fx: usize, sums: &mut [A], what: What) {
-        if what == What::Presence {
-            any_cells::<T, A, ADD>(line, fx, sums, T::occupied);
-        } else {
-            T::cell_sums::<I, ADD>(self.0, line, fx, sums);
-        }
-    }
 }
 
 /// Cells of any number of columns, voxel by voxel.
@@ -198,18 +160,17 @@ fn cells<T: Copy, A: Sum, const FX: usize, const ADD: bool>(row: &[T], sums: &mu
     }
 }
 
+/// Cells of one or two columns, voxel by voxel.
 #[inline(always)]
-fn singles<T: Copy, A: Sum, const ADD: bool>(line: Line<'_, T>, sums: &mut [A], lift: impl Fn(T) -> A) {
-    for (sum, &voxel) in sums.iter_mut().zip(line.announced()) {
-        *sum = if ADD { sum.plus(lift(voxel)) } else { lift(voxel) };
-    }
-}
-
-#[inline(always)]
-fn pairs<T: Copy, A: Sum, const ADD: bool>(line: Line<'_, T>, sums: &mut [A], lift: impl Fn(T) -> A) {
-    let row = line.announced();
-    for (sum, pair) in sums.iter_mut().zip(row.chunks_exact(2)) {
-        let pair = lift(pair[0]).plus(lift(pair[1]));
-        *sum = if ADD { sum.plus(pair) } else { pair };
+pub fn few_columns<T: Copy, A: Sum, const FX: usize, const ADD: bool>(
+    lines: &[Line<'_, T>],
+    sums: &mut [A],
+    lift: impl Fn(T) -> A,
+) {
+    for (k, line) in lines.iter().enumerate() {
+        for (sum, cell) in sums.iter_mut().zip(line.announced().chunks_exact(FX)) {
+            let cell = if FX == 1 { lift(cell[0]) } else { lift(cell[0]).plus(lift(cell[1])) };
+            *sum = if ADD || k > 0 { sum.plus(cell) } else { cell };
+        }
     }
 }

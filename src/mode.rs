@@ -232,7 +232,8 @@ impl<T: Label> Kernel for Decide<'_, '_, T> {
             lines.clear();
             // A lone trailing row is mirrored.
             lines.extend(panels.iter().map(|(panel, y)| {
-                panel.line_of((j * fy + y).min(panel.rows() - 1), *fy, panels.len())
+                let (first, last) = (j * fy, panel.rows() - 1);
+                panel.line((first + y).min(last), first, (*fy).min(panel.rows() - first))
             }));
             let cells = Cells { lines: &lines, column_bit: step.column_bit, rule: step.rule, sparse: *sparse };
             isa.modes(cells, self.out.row_mut(j));

@@ -3,9 +3,9 @@
 //! Tables of types, and the few rules that differ between them: integers divide toward zero, floats by a plain division, and
 //! long sums of float64 keep what rounding takes.
 
-use crate::fold::{Along, Columns, Pairs, Sum, Summand, What, any_cells};
+use crate::fold::{Sum, Summand, any_cells, few_columns};
 use crate::simd::Isa;
-use crate::simd::views::{Line, Row};
+use crate::simd::views::{Line, Row, behind};
 
 /// What can be divided: the arithmetic of the sums.
 pub trait Quotient: Sum {
@@ -53,18 +53,17 @@ pub trait Mean<A: Quotient>: Summand<A> {
     #[inline(always)]
     fn finish<I: Isa, const FX: usize, const ADD: bool, const KEEP: bool>(
         isa: I,
-        line: Line<'_, Self>,
+        lines: &[Line<'_, Self>],
         sums: &mut [A],
         shift: u32,
         mut out: Row<'_, Self>,
     ) {
-        let done = Self::finish_vectors::<I, FX, ADD, KEEP>(isa, line, sums, shift, out.part(0..sums.len()));
-        let (line, sums) = (line.part(FX * done..line.voxels.len()), &mut sums[done..]);
-        match FX {
-            1 => Columns(isa).fold::<Self, A, ADD>(line, 1, sums, What::Value),
-            _ => Pairs(isa).fold::<Self, A, ADD>(line, 2, sums, What::Value),
+        let done = Self::finish_vectors::<I, FX, ADD, KEEP>(isa, lines, sums, shift, out.part(0..sums.len()));
+        if done < sums.len() {
+            let rest = behind(lines, FX * done);
+            Self::sums::<I, FX, ADD>(isa, &rest[..lines.len()], &mut sums[done..]);
+            Self::shift(isa, &sums[done..], shift, out.part(done..sums.len()));
         }
-        Self::shift(isa, sums, shift, out.part(done..done + sums.len()));
     }
 
     /// The part of [`Mean::shift`] that vectors do: how many.
@@ -77,7 +76,7 @@ pub trait Mean<A: Quotient>: Summand<A> {
     #[inline(always)]
     fn finish_vectors<I: Isa, const FX: usize, const ADD: bool, const KEEP: bool>(
         _isa: I,
-        _line: Line<'_, Self>,
+        _lines: &[Line<'_, Self>],
         _sums: &mut [A],
         _shift: u32,
         _out: Row<'_, Self>,
@@ -97,12 +96,12 @@ macro_rules! means {
                 #[inline(always)]
                 fn finish_vectors<I: Isa, const FX: usize, const ADD: bool, const KEEP: bool>(
                     isa: I,
-                    line: Line<'_, Self>,
+                    lines: &[Line<'_, Self>],
                     sums: &mut [$sum],
                     shift: u32,
                     out: Row<'_, Self>,
                 ) -> usize {
-                    isa.finish_sums::<$t, FX, ADD, KEEP>(line, sums, shift, out)
+                    isa.finish_sums::<$t, FX, ADD, KEEP>(lines, sums, shift, out)
                 }
                 $(
                     #[inline(always)]
@@ -149,22 +148,21 @@ macro_rules! summands {
     // Sums of pairs by the kernels of `Isa`: in a type twice as wide, or of sums.
     (wide $t:ty => $sum:ty) => {
         #[inline(always)]
-        fn row_sums<I: Isa, const ADD: bool>(isa: I, line: Line<'_, Self>, sums: &mut [$sum]) {
-            isa.row_sums::<$t, ADD>(line, sums);
+        fn sums<I: Isa, const FX: usize, const ADD: bool>(isa: I, lines: &[Line<'_, Self>], sums: &mut [$sum]) {
+            isa.sums::<$t, FX, ADD, false>(lines, sums);
         }
         #[inline(always)]
-        fn pair_sums<I: Isa, const ADD: bool>(isa: I, line: Line<'_, Self>, sums: &mut [$sum]) {
-            isa.pair_sums::<$t, ADD, false>(line, sums);
-        }
-        #[inline(always)]
-        fn pair_counts<I: Isa, const ADD: bool>(isa: I, line: Line<'_, Self>, counts: &mut [$sum]) {
-            isa.pair_sums::<$t, ADD, true>(line, counts);
+        fn presences<I: Isa, const FX: usize, const ADD: bool>(isa: I, lines: &[Line<'_, Self>], counts: &mut [$sum]) {
+            isa.sums::<$t, FX, ADD, true>(lines, counts);
         }
     };
     (sums $t:ty => $sum:ty) => {
         #[inline(always)]
-        fn pair_sums<I: Isa, const ADD: bool>(isa: I, line: Line<'_, Self>, sums: &mut [$sum]) {
-            isa.adjacent_sums::<$t, ADD>(line, sums);
+        fn sums<I: Isa, const FX: usize, const ADD: bool>(isa: I, lines: &[Line<'_, Self>], sums: &mut [$sum]) {
+            match FX {
+                1 => few_columns::<Self, $sum, FX, ADD>(lines, sums, |sum| sum),
+                _ => isa.adjacent_sums::<$t, ADD>(lines, sums),
+            }
         }
     };
 }

@@ -148,29 +148,27 @@ numbers! {
 
 /// The kernels that are worth writing by hand; each defaults to the scalar definition.
 pub trait Isa: Copy {
-    /// `sums[i]` becomes (with `ADD`: grows by) `line[2 i] + line[2 i + 1]`. `line` is twice as long as `sums`. With
-    /// `COUNT`: how many of the two are not 0.
+    /// `sums[i]` becomes (with `ADD`: grows by) the sum of the `FX` (1 or 2) voxels from `FX i` on of each line, or with `COUNT`
+    /// how many of them are not 0. Lines are `FX` times as long as `sums`; there are one or two, here and below.
     #[inline(always)]
-    fn pair_sums<T: Widen, const ADD: bool, const COUNT: bool>(self, line: Line<'_, T>, sums: &mut [T::Wide]) {
-        scalar::pair_sums::<T, ADD, COUNT>(line.announced(), sums, 0);
+    fn sums<T: Widen, const FX: usize, const ADD: bool, const COUNT: bool>(
+        self,
+        lines: &[Line<'_, T>],
+        sums: &mut [T::Wide],
+    ) {
+        scalar::sums::<T, FX, ADD, COUNT>(lines, sums, 0);
     }
 
-    /// As [`Isa::pair_sums`], of single voxels.
-    #[inline(always)]
-    fn row_sums<T: Widen, const ADD: bool>(self, line: Line<'_, T>, sums: &mut [T::Wide]) {
-        scalar::row_sums::<T, ADD>(line.announced(), sums, 0);
-    }
-
-    /// As [`Isa::pair_sums`], of cells of `fx` (3 to 8) instead of 2 bytes.
+    /// As [`Isa::sums`], of cells of `fx` (3 to 8) bytes of one line.
     #[inline(always)]
     fn byte_cell_sums<const ADD: bool>(self, line: Line<'_, u8>, fx: usize, sums: &mut [u16]) {
         scalar::byte_cell_sums::<ADD>(line.announced(), fx, sums, 0);
     }
 
-    /// As [`Isa::pair_sums`], of sums.
+    /// As [`Isa::sums`] of pairs, of sums.
     #[inline(always)]
-    fn adjacent_sums<A: Adjacent, const ADD: bool>(self, line: Line<'_, A>, sums: &mut [A]) {
-        scalar::adjacent_sums::<A, ADD>(line.announced(), sums, 0);
+    fn adjacent_sums<A: Adjacent, const ADD: bool>(self, lines: &[Line<'_, A>], sums: &mut [A]) {
+        scalar::adjacent_sums::<A, ADD>(lines, sums, 0);
     }
 
     /// `out[i] = sums[i] / 2^shift`, toward zero, which fits, as far as vectors go: how many.
@@ -179,12 +177,12 @@ pub trait Isa: Copy {
         0
     }
 
-    /// [`Isa::pair_sums`] (`FX` 2) or [`Isa::row_sums`] (1), and [`Isa::narrow`] at once, as far as vectors go: how many. Without
+    /// [`Isa::sums`] and [`Isa::narrow`] at once, as far as vectors go: how many. Without
     /// `KEEP`, the sums are undefined afterwards.
     #[inline(always)]
     fn finish_sums<T: Widen, const FX: usize, const ADD: bool, const KEEP: bool>(
         self,
-        _line: Line<'_, T>,
+        _lines: &[Line<'_, T>],
         _sums: &mut [T::Wide],
         _shift: u32,
         _out: Row<'_, T>,
@@ -192,13 +190,13 @@ pub trait Isa: Copy {
         0
     }
 
-    /// `ends[i]` becomes (with `ADD`: or stays) the minimum (`MAX`: maximum) of `FX` (1 or 2) numbers from `line[FX i]` on, as
+    /// `ends[i]` becomes (with `ADD`: or stays) the minimum (`MAX`: maximum) of `FX` (1 or 2) numbers from `FX i` on of each line, as
     /// far as vectors go: how many. That is also written to `out`, if it is given, and to `ends` only if they are to be `keep`ed. `T` and
     /// `A` hold a `K` each.
     #[inline(always)]
     fn extrema<K: Comparable, T: Voxel, A: Voxel, const FX: usize, const ADD: bool, const MAX: bool>(
         self,
-        _line: Line<'_, T>,
+        _lines: &[Line<'_, T>],
         _ends: &mut [A],
         _out: Option<Row<'_, T>>,
         _keep: bool,

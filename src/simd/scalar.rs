@@ -1,34 +1,36 @@
 //! The hand-written kernels in plain Rust: what they mean, what processors without a twin of their own run, and
 //! what every twin is tested against.
 
+use super::views::Line;
 use super::{Adjacent, Cells, Label, Rule, Widen};
 use std::ops::Div;
 
-/// Sums of pairs from sum `first` on, set or added; with `COUNT`, counts of voxels that are not 0. NaN is not 0, -0.0 is.
+/// Sums of cells of `FX` columns from sum `first` on, set or added; with `COUNT`, counts of voxels that are not 0. NaN is not 0,
+/// -0.0 is.
 #[inline(always)]
-pub fn pair_sums<T: Widen, const ADD: bool, const COUNT: bool>(row: &[T], sums: &mut [T::Wide], first: usize) {
+pub fn sums<T: Widen, const FX: usize, const ADD: bool, const COUNT: bool>(
+    lines: &[Line<'_, T>],
+    sums: &mut [T::Wide],
+    first: usize,
+) {
     let lift = |voxel: T| if COUNT { T::Wide::from(u8::from(voxel != T::default())) } else { T::Wide::from(voxel) };
-    for (sum, pair) in sums[first..].iter_mut().zip(row[2 * first..].chunks_exact(2)) {
-        let pair = lift(pair[0]) + lift(pair[1]);
-        *sum = if ADD { *sum + pair } else { pair };
-    }
-}
-
-/// Sums of single voxels from sum `first` on, set or added.
-#[inline(always)]
-pub fn row_sums<T: Widen, const ADD: bool>(row: &[T], sums: &mut [T::Wide], first: usize) {
-    for (sum, &voxel) in sums[first..].iter_mut().zip(&row[first..]) {
-        let voxel = T::Wide::from(voxel);
-        *sum = if ADD { *sum + voxel } else { voxel };
+    for (k, line) in lines.iter().enumerate() {
+        let cells = line.part(FX * first..line.voxels.len()).announced().chunks_exact(FX);
+        for (sum, cell) in sums[first..].iter_mut().zip(cells) {
+            let cell = if FX == 1 { lift(cell[0]) } else { lift(cell[0]) + lift(cell[1]) };
+            *sum = if ADD || k > 0 { *sum + cell } else { cell };
+        }
     }
 }
 
 /// Sums of neighbouring sums from sum `first` on, set or added.
 #[inline(always)]
-pub fn adjacent_sums<A: Adjacent, const ADD: bool>(row: &[A], sums: &mut [A], first: usize) {
-    for (sum, pair) in sums[first..].iter_mut().zip(row[2 * first..].chunks_exact(2)) {
-        let pair = pair[0] + pair[1];
-        *sum = if ADD { *sum + pair } else { pair };
+pub fn adjacent_sums<A: Adjacent, const ADD: bool>(lines: &[Line<'_, A>], sums: &mut [A], first: usize) {
+    for (k, line) in lines.iter().enumerate() {
+        for (sum, pair) in sums[first..].iter_mut().zip(line.voxels[2 * first..].chunks_exact(2)) {
+            let pair = pair[0] + pair[1];
+            *sum = if ADD || k > 0 { *sum + pair } else { pair };
+        }
     }
 }
 

@@ -129,50 +129,103 @@ pub unsafe fn mix<V: Vector>(words: &[u64]) -> (u64, usize) {
     }
 }
 
-/// Sums (or counts) of pairs, set or added: two vectors of voxels to two of sums.
-///
-/// # Safety
-/// Needs the instructions.
+/// The lengths of one or two lines, which are the same.
 #[inline(always)]
-pub unsafe fn pair_sums<P: Pairs, const ADD: bool, const COUNT: bool>(line: Line<'_, P::Voxel>, sums: &mut [P::Wide]) -> usize {
-    const { assert!(size_of::<P::Wide>() == 2 * size_of::<P::Voxel>()) };
-    let lanes = VectorOf::<P>::BYTES / size_of::<P::Voxel>();
-    let full = sums.len().min(line.voxels.len() / 2) / lanes * lanes;
-    for i in (0..full).step_by(lanes) {
-        line.announce(2 * i, 2 * VectorOf::<P>::BYTES);
-        // SAFETY: 2 i + 2 lanes <= line.len() and i + lanes <= sums.len(), by `full`.
-        unsafe {
-            let (from, to) = (line.voxels.as_ptr().add(2 * i), sums.as_mut_ptr().add(i));
-            let (mut low, mut high) = (VectorOf::<P>::load(from), VectorOf::<P>::load(from.add(lanes)));
-            if COUNT {
-                (low, high) = (P::occupied(low), P::occupied(high));
-            }
-            set_or_add::<P::Sums, _, ADD>(to, P::pairs(low));
-            set_or_add::<P::Sums, _, ADD>(to.add(lanes / 2), P::pairs(high));
-        }
-    }
-    full
+fn length<T>(lines: &[Line<'_, T>]) -> usize {
+    lines.iter().map(|line| line.voxels.len()).min().unwrap_or(0)
 }
 
-/// Sums of single voxels, set or added.
+/// Calls `$walk` for one line or for two side by side. More never come.
+macro_rules! one_or_two {
+    ($lines:ident, $walk:ident::<$($p:tt),*>($($arg:expr),*)) => {
+        match $lines {
+            [line] => $walk::<$($p,)* 1>(&[*line], $($arg),*),
+            [a, b] => $walk::<$($p,)* 2>(&[*a, *b], $($arg),*),
+            _ => 0,
+        }
+    };
+}
+
+/// Sums (`COUNT`: counts) of cells of `FX` (1 or 2) columns, set or added.
 ///
 /// # Safety
 /// Needs the instructions.
 #[inline(always)]
-pub unsafe fn row_sums<P: Pairs, const ADD: bool>(line: Line<'_, P::Voxel>, sums: &mut [P::Wide]) -> usize {
+pub unsafe fn sums<P: Pairs, const FX: usize, const ADD: bool, const COUNT: bool>(
+    lines: &[Line<'_, P::Voxel>],
+    sums: &mut [P::Wide],
+) -> usize {
+    // SAFETY: the caller has the instructions.
+    unsafe { one_or_two!(lines, sums_of::<P, FX, ADD, COUNT>(sums)) }
+}
+
+/// # Safety
+/// Needs the instructions.
+#[inline(always)]
+unsafe fn sums_of<P: Pairs, const FX: usize, const ADD: bool, const COUNT: bool, const ROWS: usize>(
+    lines: &[Line<'_, P::Voxel>; ROWS],
+    sums: &mut [P::Wide],
+) -> usize {
     let lanes = VectorOf::<P>::BYTES / size_of::<P::Voxel>();
-    let full = sums.len().min(line.voxels.len()) / lanes * lanes;
+    let full = sums.len().min(length(lines) / FX) / lanes * lanes;
     for i in (0..full).step_by(lanes) {
-        line.announce(i, VectorOf::<P>::BYTES);
-        // SAFETY: i + lanes <= line.len() and sums.len(), by `full`.
+        // SAFETY: FX (i + lanes) <= line.len() and i + lanes <= sums.len(), by `full`.
         unsafe {
-            let (low, high) = P::widen(VectorOf::<P>::load(line.voxels.as_ptr().add(i)));
+            let (low, high) = cells::<P, FX, COUNT, ROWS>(lines, i);
             let to = sums.as_mut_ptr().add(i);
             set_or_add::<P::Sums, _, ADD>(to, low);
             set_or_add::<P::Sums, _, ADD>(to.add(lanes / 2), high);
         }
     }
     full
+}
+
+/// The sums of the vector of cells at `i`, twice as wide as voxels.
+///
+/// # Safety
+/// Needs the instructions; `FX` vectors from `FX i` on are within the lines.
+#[inline(always)]
+unsafe fn cells<P: Pairs, const FX: usize, const COUNT: bool, const ROWS: usize>(
+    lines: &[Line<'_, P::Voxel>; ROWS],
+    i: usize,
+) -> (VectorOf<P>, VectorOf<P>) {
+    const { assert!((FX == 1 || FX == 2) && (ROWS == 1 || ROWS == 2)) };
+    const { assert!(size_of::<P::Wide>() == 2 * size_of::<P::Voxel>()) };
+    let lanes = VectorOf::<P>::BYTES / size_of::<P::Voxel>();
+    lines.iter().for_each(|line| line.announce(FX * i, FX * VectorOf::<P>::BYTES));
+    // SAFETY: the caller's promise.
+    unsafe {
+        let (low, high) = cells_of::<P, FX, COUNT>(lines[0].voxels.as_ptr().add(FX * i), lanes);
+        if ROWS == 1 {
+            return (low, high);
+        }
+        let (low2, high2) = cells_of::<P, FX, COUNT>(lines[ROWS - 1].voxels.as_ptr().add(FX * i), lanes);
+        (P::Sums::plus(low, low2), P::Sums::plus(high, high2))
+    }
+}
+
+/// # Safety
+/// Needs the instructions; `FX` vectors at `from` may be read.
+#[inline(always)]
+unsafe fn cells_of<P: Pairs, const FX: usize, const COUNT: bool>(
+    from: *const P::Voxel,
+    lanes: usize,
+) -> (VectorOf<P>, VectorOf<P>) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let mut a = VectorOf::<P>::load(from);
+        if COUNT {
+            a = P::occupied(a);
+        }
+        if FX == 1 {
+            return P::widen(a);
+        }
+        let mut b = VectorOf::<P>::load(from.add(lanes));
+        if COUNT {
+            b = P::occupied(b);
+        }
+        (P::pairs(a), P::pairs(b))
+    }
 }
 
 /// # Safety
@@ -191,16 +244,30 @@ unsafe fn set_or_add<S: Sums, A, const ADD: bool>(to: *mut A, sums: S::V) {
 /// # Safety
 /// Needs the instructions; `A` is the type of the sums.
 #[inline(always)]
-pub unsafe fn adjacent_sums<S: Sums, A, const ADD: bool>(line: Line<'_, A>, sums: &mut [A]) -> usize {
+pub unsafe fn adjacent_sums<S: Sums, A, const ADD: bool>(lines: &[Line<'_, A>], sums: &mut [A]) -> usize {
+    // SAFETY: the caller has the instructions.
+    unsafe { one_or_two!(lines, adjacent_of::<S, A, ADD>(sums)) }
+}
+
+/// # Safety
+/// Needs the instructions.
+#[inline(always)]
+unsafe fn adjacent_of<S: Sums, A, const ADD: bool, const ROWS: usize>(
+    lines: &[Line<'_, A>; ROWS],
+    sums: &mut [A],
+) -> usize {
     let lanes = S::V::BYTES / size_of::<A>();
-    let full = sums.len().min(line.voxels.len() / 2) / lanes * lanes;
+    let full = sums.len().min(length(lines) / 2) / lanes * lanes;
     for i in (0..full).step_by(lanes) {
-        line.announce(2 * i, 2 * S::V::BYTES);
         // SAFETY: 2 i + 2 lanes <= line.len() and i + lanes <= sums.len(), by `full`.
         unsafe {
-            let from = line.voxels.as_ptr().add(2 * i);
-            let sum = S::adjacent(S::V::load(from), S::V::load(from.add(lanes)));
-            set_or_add::<S, _, ADD>(sums.as_mut_ptr().add(i), sum);
+            let from = lines[0].voxels.as_ptr().add(2 * i);
+            let (mut a, mut b) = (S::V::load(from), S::V::load(from.add(lanes)));
+            if ROWS == 2 {
+                let from = lines[ROWS - 1].voxels.as_ptr().add(2 * i);
+                (a, b) = (S::plus(a, S::V::load(from)), S::plus(b, S::V::load(from.add(lanes))));
+            }
+            set_or_add::<S, _, ADD>(sums.as_mut_ptr().add(i), S::adjacent(a, b));
         }
     }
     full
@@ -225,31 +292,38 @@ pub unsafe fn narrow<P: Pairs>(sums: &[P::Wide], shift: u32, out: Row<'_, P::Vox
     full
 }
 
-/// The last row of cells of `FX` (1 or 2) columns: folded, added to the sums, and narrowed.
+/// The last rows of cells of `FX` (1 or 2) columns: folded, added to the sums, and narrowed.
 ///
 /// # Safety
 /// Needs the instructions.
 #[inline(always)]
 pub unsafe fn finish_sums<P: Pairs, const FX: usize, const ADD: bool, const KEEP: bool>(
-    line: Line<'_, P::Voxel>,
+    lines: &[Line<'_, P::Voxel>],
     sums: &mut [P::Wide],
     shift: u32,
     out: Row<'_, P::Voxel>,
 ) -> usize {
-    const { assert!(FX == 1 || FX == 2) };
+    // SAFETY: the caller has the instructions.
+    unsafe { one_or_two!(lines, finish_of::<P, FX, ADD, KEEP>(sums, shift, out)) }
+}
+
+/// # Safety
+/// Needs the instructions.
+#[inline(always)]
+unsafe fn finish_of<P: Pairs, const FX: usize, const ADD: bool, const KEEP: bool, const ROWS: usize>(
+    lines: &[Line<'_, P::Voxel>; ROWS],
+    sums: &mut [P::Wide],
+    shift: u32,
+    out: Row<'_, P::Voxel>,
+) -> usize {
     let lanes = VectorOf::<P>::BYTES / size_of::<P::Voxel>();
-    let full = sums.len().min(line.voxels.len() / FX).min(out.voxels.len()) / lanes * lanes;
+    let full = sums.len().min(length(lines) / FX).min(out.voxels.len()) / lanes * lanes;
     let out = Out::new(out, full);
     for i in (0..full).step_by(lanes) {
-        line.announce(FX * i, FX * VectorOf::<P>::BYTES);
         // SAFETY: FX (i + lanes) <= line.len(), and i + lanes <= sums.len() and out.len(), by `full`.
         unsafe {
-            let (from, at) = (line.voxels.as_ptr().add(FX * i), sums.as_mut_ptr().add(i));
-            let (mut low, mut high) = if FX == 1 {
-                P::widen(VectorOf::<P>::load(from))
-            } else {
-                (P::pairs(VectorOf::<P>::load(from)), P::pairs(VectorOf::<P>::load(from.add(lanes))))
-            };
+            let (mut low, mut high) = cells::<P, FX, false, ROWS>(lines, i);
+            let at = sums.as_mut_ptr().add(i);
             if ADD {
                 low = P::Sums::plus(VectorOf::<P>::load(at), low);
                 high = P::Sums::plus(VectorOf::<P>::load(at.add(lanes / 2)), high);
@@ -270,33 +344,46 @@ pub unsafe fn finish_sums<P: Pairs, const FX: usize, const ADD: bool, const KEEP
 /// Needs the instructions; `T` and `A` hold what `O` compares.
 #[inline(always)]
 pub unsafe fn extrema<O: Order, T: Voxel, A: Voxel, const FX: usize, const ADD: bool, const MAX: bool>(
-    line: Line<'_, T>,
+    lines: &[Line<'_, T>],
     ends: &mut [A],
     out: Option<Row<'_, T>>,
     keep: bool,
 ) -> usize {
-    const { assert!(FX == 1 || FX == 2) };
+    // SAFETY: the caller has the instructions.
+    unsafe { one_or_two!(lines, extrema_of::<O, T, A, FX, ADD, MAX>(ends, out, keep)) }
+}
+
+type OrderedOf<O> = <<O as Order>::Lanes as Lanes>::V;
+
+/// # Safety
+/// Needs the instructions.
+#[inline(always)]
+unsafe fn extrema_of<O: Order, T: Voxel, A: Voxel, const FX: usize, const ADD: bool, const MAX: bool, const ROWS: usize>(
+    lines: &[Line<'_, T>; ROWS],
+    ends: &mut [A],
+    out: Option<Row<'_, T>>,
+    keep: bool,
+) -> usize {
+    const { assert!((FX == 1 || FX == 2) && (ROWS == 1 || ROWS == 2)) };
     const { assert!(size_of::<T>() == size_of::<<O::Lanes as Lanes>::Label>() && size_of::<T>() == size_of::<A>()) };
-    type V<O> = <<O as Order>::Lanes as Lanes>::V;
-    let lanes = V::<O>::BYTES / size_of::<T>();
-    let full = ends.len().min(line.voxels.len() / FX) / lanes * lanes;
+    let lanes = OrderedOf::<O>::BYTES / size_of::<T>();
+    let full = ends.len().min(length(lines) / FX) / lanes * lanes;
     let out = out.map(|row| {
         assert!(row.voxels.len() >= full);
         Out::new(row, full)
     });
     for i in (0..full).step_by(lanes) {
-        line.announce(FX * i, FX * V::<O>::BYTES);
+        lines.iter().for_each(|line| line.announce(FX * i, FX * OrderedOf::<O>::BYTES));
         // SAFETY: FX (i + lanes) <= line.len(), and i + lanes <= ends.len() and out.len(), by `full`.
         unsafe {
-            let (from, at) = (line.voxels.as_ptr().add(FX * i), ends.as_mut_ptr().add(i));
-            let mut end = V::<O>::load(from);
-            if FX == 2 {
-                let (even, odd) = O::Lanes::part(end, V::<O>::load(from.add(lanes)));
-                end = if MAX { O::greatest(even, odd) } else { O::least(even, odd) };
-            }
+            let at = ends.as_mut_ptr().add(i);
+            let mut end = ends_of::<O, T, FX, MAX>(lines[0].voxels.as_ptr().add(FX * i), lanes);
             if ADD {
-                let before = V::<O>::load(at);
-                end = if MAX { O::greatest(before, end) } else { O::least(before, end) };
+                end = pick::<O, MAX>(OrderedOf::<O>::load(at), end);
+            }
+            if ROWS == 2 {
+                let second = ends_of::<O, T, FX, MAX>(lines[ROWS - 1].voxels.as_ptr().add(FX * i), lanes);
+                end = pick::<O, MAX>(end, second);
             }
             if keep {
                 end.store(at);
@@ -307,6 +394,29 @@ pub unsafe fn extrema<O: Order, T: Voxel, A: Voxel, const FX: usize, const ADD: 
         }
     }
     full
+}
+
+/// # Safety
+/// Needs the instructions; `FX` vectors at `from` may be read.
+#[inline(always)]
+unsafe fn ends_of<O: Order, T, const FX: usize, const MAX: bool>(from: *const T, lanes: usize) -> OrderedOf<O> {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let a = OrderedOf::<O>::load(from);
+        if FX == 1 {
+            return a;
+        }
+        let (even, odd) = O::Lanes::part(a, OrderedOf::<O>::load(from.add(lanes)));
+        pick::<O, MAX>(even, odd)
+    }
+}
+
+/// # Safety
+/// Needs the instructions.
+#[inline(always)]
+unsafe fn pick<O: Order, const MAX: bool>(a: OrderedOf<O>, b: OrderedOf<O>) -> OrderedOf<O> {
+    // SAFETY: the caller has the instructions.
+    unsafe { if MAX { O::greatest(a, b) } else { O::least(a, b) } }
 }
 
 /// Modes of a row of cells: finds the loop that was compiled for this shape of cell. Larger cells than eight labels are left

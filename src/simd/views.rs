@@ -81,49 +81,63 @@ pub struct Panel<'a, T> {
     pitch: isize,
     rows: usize,
     cols: usize,
-    /// If the rows are still in memory rather than in cache: how many bytes ahead to ask for what comes next; else 0.
-    ahead: isize,
+    /// Whether the rows are still in memory rather than in cache.
+    distant: bool,
     lent: PhantomData<&'a [T]>,
 }
 
-/// A row, or a part of one, to read from one end to the other.
-#[derive(Clone, Copy)]
+/// A row, or a part of one, to read from one end to the other, alone or side by side with others.
+///
+/// The processor asks for memory by itself, but only within a page, and only as far ahead as its window of instructions
+/// reaches. What decides the speed is that requests go out early and in the order of the addresses, while the rows
+/// of a cell may well be read side by side: each line knows where its share of the requests is.
 pub struct Line<'a, T> {
     /// The voxels.
     pub voxels: &'a [T],
-    /// How many bytes ahead memory is asked for what comes next (see [`AHEAD`]); 0: the row is in cache.
-    pub ahead: isize,
+    /// What is asked for when the first voxel is read.
+    ahead: *const i8,
+    /// Of how many lines that lie one behind the other this is one, and which: they share the requests.
+    of: usize,
+    which: usize,
 }
+
+impl<T> Clone for Line<'_, T> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<T> Copy for Line<'_, T> {}
 
 impl<'a, T> Line<'a, T> {
     /// A row that is in cache.
     #[inline(always)]
     pub fn here(voxels: &'a [T]) -> Self {
-        Line { voxels, ahead: 0 }
+        Line { voxels, ahead: voxels.as_ptr().cast(), of: 1, which: 0 }
     }
 
     /// The voxels `part` of it.
     #[inline(always)]
     pub fn part(self, part: Range<usize>) -> Self {
-        Line { voxels: &self.voxels[part], ahead: self.ahead }
+        let ahead = self.ahead.wrapping_add(self.of * part.start * size_of::<T>());
+        Line { voxels: &self.voxels[part], ahead, ..self }
     }
 
-    /// Asks for what comes after the `bytes` at voxel `i`. The processor does so by itself only within a page, and as far as its
-    /// window of instructions reaches.
+    /// Asks for its share of what comes after the `bytes` at voxel `i` (of this line, and of those it is read with).
     #[inline(always)]
     pub fn announce(&self, i: usize, bytes: usize) {
+        let at = self.ahead.wrapping_add(self.of * i * size_of::<T>() + self.which * bytes);
         #[cfg(target_arch = "x86_64")]
         for line in (0..bytes).step_by(64) {
-            let at = self.voxels.as_ptr().wrapping_add(i).cast::<i8>().wrapping_add(line);
             // SAFETY: a hint, which reads nothing; the address may be anywhere.
-            unsafe { _mm_prefetch::<_MM_HINT_T0>(at.wrapping_offset(self.ahead)) };
+            unsafe { _mm_prefetch::<_MM_HINT_T0>(at.wrapping_add(line)) };
         }
     }
 
     /// The voxels, after asking for all that comes after them: for loops that cannot do it on the way.
     #[inline(always)]
     pub fn announced(self) -> &'a [T] {
-        if self.ahead != 0 {
+        if self.ahead != self.voxels.as_ptr().cast() {
             self.announce(0, size_of_val(self.voxels));
         }
         self.voxels
@@ -135,7 +149,7 @@ impl<'a, T> Panel<'a, T> {
     #[inline]
     pub fn dense(voxels: &'a [T], cols: usize) -> Self {
         let rows = voxels.len() / cols.max(1);
-        Panel { origin: voxels.as_ptr(), pitch: cols as isize, rows, cols, ahead: 0, lent: PhantomData }
+        Panel { origin: voxels.as_ptr(), pitch: cols as isize, rows, cols, distant: false, lent: PhantomData }
     }
 
     /// Number of rows.
@@ -150,24 +164,21 @@ impl<'a, T> Panel<'a, T> {
         self.cols
     }
 
-    /// Row `j`, to read once from one end to the other.
+    /// Row `j`, one of those from `first` on, `count` in all, that are read side by side from one end to the other.
     #[inline(always)]
-    pub fn line(&self, j: usize) -> Line<'a, T> {
-        Line { voxels: self.row(j), ahead: self.ahead }
-    }
-
-    /// Row `j`, to read side by side with others, `lines` in all; after it, row `j + step` is next.
-    #[inline(always)]
-    pub fn line_of(&self, j: usize, step: usize, lines: usize) -> Line<'a, T> {
-        let voxels = self.row(j);
-        let next = self.pitch.wrapping_mul((step * size_of::<T>()) as isize);
-        // Rows of many bytes are asked for within the row, so that all that is under way stays in L1.
-        let ahead = match self.ahead {
-            0 => 0,
-            _ if size_of_val(voxels) * lines > 2 * AHEAD => (AHEAD / lines) as isize,
-            _ => next,
-        };
-        Line { voxels, ahead }
+    pub fn line(&self, j: usize, first: usize, count: usize) -> Line<'a, T> {
+        let (voxels, row) = (self.row(j), self.cols * size_of::<T>());
+        if !self.distant {
+            return Line::here(voxels);
+        }
+        if self.pitch == self.cols as isize || self.rows == 1 {
+            // The rows lie one behind the other, and so does what comes next.
+            let ahead = self.row(first).as_ptr().cast::<i8>().wrapping_add(AHEAD);
+            return Line { voxels, ahead, of: count, which: j - first };
+        }
+        let next = self.pitch.wrapping_mul((count * AHEAD.div_ceil(count * row) * size_of::<T>()) as isize);
+        let offset = if row > LONG { AHEAD as isize } else { next };
+        Line { voxels, ahead: voxels.as_ptr().cast::<i8>().wrapping_offset(offset), of: 1, which: 0 }
     }
 
     /// Row `j`.
@@ -194,6 +205,13 @@ impl<T> Row<'_, T> {
     pub fn part(&mut self, part: Range<usize>) -> Row<'_, T> {
         Row { voxels: &mut self.voxels[part], streams: self.streams }
     }
+}
+
+/// What is behind voxel `first` of each of one or two lines; of one line, twice.
+#[inline(always)]
+pub fn behind<'a, T>(lines: &[Line<'a, T>], first: usize) -> [Line<'a, T>; 2] {
+    let part = |line: Line<'a, T>| line.part(first..line.voxels.len());
+    [part(lines[0]), part(lines[lines.len() - 1])]
 }
 
 /// Rows to write; as [`Panel`].
@@ -312,17 +330,13 @@ impl<'a, T: Voxel> Source<'a, T> {
     #[inline]
     pub fn lend(&self, region: &[Span]) -> Option<Panel<'_, T>> {
         let Place { offset, direct } = place::<T>(self.origin as usize, &self.axes, region);
-        let size = size_of::<T>() as isize;
-        let (pitch, row) = (self.axes[1].stride / size, region[0].len * size_of::<T>());
-        let rows = AHEAD.div_ceil(row) as isize;
-        let ahead = if row > LONG || region[1].len == 1 { AHEAD as isize } else { self.axes[1].stride.wrapping_mul(rows) };
         direct.then(|| Panel {
             // SAFETY: `place` checked the region against the extents that `new` was promised.
             origin: unsafe { self.origin.offset(offset) }.cast::<T>(),
-            pitch,
+            pitch: self.axes[1].stride / size_of::<T>() as isize,
             rows: region[1].len,
             cols: region[0].len,
-            ahead,
+            distant: true,
             lent: PhantomData,
         })
     }

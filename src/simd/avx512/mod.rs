@@ -48,24 +48,21 @@ impl Avx512 {
 
 impl Isa for Avx512 {
     #[inline(always)]
-    fn pair_sums<T: Widen, const ADD: bool, const COUNT: bool>(self, line: Line<'_, T>, sums: &mut [T::Wide]) {
+    fn sums<T: Widen, const FX: usize, const ADD: bool, const COUNT: bool>(
+        self,
+        lines: &[Line<'_, T>],
+        sums: &mut [T::Wide],
+    ) {
         // SAFETY: `self` is the proof that the instructions are there.
-        let done = unsafe { vectors::pair_sums::<T::Avx512, ADD, COUNT>(line, sums) };
-        scalar::pair_sums::<T, ADD, COUNT>(line.voxels, sums, done);
+        let done = unsafe { vectors::sums::<T::Avx512, FX, ADD, COUNT>(lines, sums) };
+        scalar::sums::<T, FX, ADD, COUNT>(lines, sums, done);
     }
 
     #[inline(always)]
-    fn row_sums<T: Widen, const ADD: bool>(self, line: Line<'_, T>, sums: &mut [T::Wide]) {
+    fn adjacent_sums<A: Adjacent, const ADD: bool>(self, lines: &[Line<'_, A>], sums: &mut [A]) {
         // SAFETY: `self` is the proof that the instructions are there.
-        let done = unsafe { vectors::row_sums::<T::Avx512, ADD>(line, sums) };
-        scalar::row_sums::<T, ADD>(line.voxels, sums, done);
-    }
-
-    #[inline(always)]
-    fn adjacent_sums<A: Adjacent, const ADD: bool>(self, line: Line<'_, A>, sums: &mut [A]) {
-        // SAFETY: `self` is the proof that the instructions are there.
-        let done = unsafe { vectors::adjacent_sums::<A::Avx512, A, ADD>(line, sums) };
-        scalar::adjacent_sums::<A, ADD>(line.voxels, sums, done);
+        let done = unsafe { vectors::adjacent_sums::<A::Avx512, A, ADD>(lines, sums) };
+        scalar::adjacent_sums::<A, ADD>(lines, sums, done);
     }
 
     #[inline(always)]
@@ -77,25 +74,25 @@ impl Isa for Avx512 {
     #[inline(always)]
     fn finish_sums<T: Widen, const FX: usize, const ADD: bool, const KEEP: bool>(
         self,
-        line: Line<'_, T>,
+        lines: &[Line<'_, T>],
         sums: &mut [T::Wide],
         shift: u32,
         out: Row<'_, T>,
     ) -> usize {
         // SAFETY: `self` is the proof that the instructions are there.
-        unsafe { vectors::finish_sums::<T::Avx512, FX, ADD, KEEP>(line, sums, shift, out) }
+        unsafe { vectors::finish_sums::<T::Avx512, FX, ADD, KEEP>(lines, sums, shift, out) }
     }
 
     #[inline(always)]
     fn extrema<K: Comparable, T: Voxel, A: Voxel, const FX: usize, const ADD: bool, const MAX: bool>(
         self,
-        line: Line<'_, T>,
+        lines: &[Line<'_, T>],
         ends: &mut [A],
         out: Option<Row<'_, T>>,
         keep: bool,
     ) -> usize {
         // SAFETY: `self` is the proof that the instructions are there.
-        unsafe { vectors::extrema::<K::Avx512, T, A, FX, ADD, MAX>(line, ends, out, keep) }
+        unsafe { vectors::extrema::<K::Avx512, T, A, FX, ADD, MAX>(lines, ends, out, keep) }
     }
 
     #[inline(always)]
