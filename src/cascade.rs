@@ -7,10 +7,10 @@
 //! last of them has come, the others need only one.
 
 use crate::fold::{Fold, Shape, Sum, Summand, What};
-use crate::grid::{Ascent, Edge, Grid, Pooling};
+use crate::grid::{Ascent, Edge, Grid, Pooling, SIBLINGS};
 use crate::simd::tiles::Tile;
 use crate::simd::views::{Line, Panel, PanelMut, Row, Source, Span, Voxel, behind};
-use crate::simd::{Backend, Isa, Kernel};
+use crate::simd::{Backend, Isa, Kernel, SIDE};
 use std::marker::PhantomData;
 use std::ops::Range;
 
@@ -31,7 +31,7 @@ pub trait Render<T, A>: Renderer {
     /// Writes the voxels of a row; `last`: the last row of its panel.
     fn render<I: Isa>(&self, isa: I, by: &Self::Divisor, last: bool, sums: &[A], counts: &[A], out: Row<'_, T>);
 
-    /// Adds (`ADD`: or sets) the last one or two rows of full cells of `FX` columns to `sums` and writes the voxels at once, if that can
+    /// Adds (`ADD`: or sets) the last rows (up to [`SIDE`]) of full cells of `FX` columns to `sums` and writes the voxels at once, if that can
     /// be done; `KEEP`: the sums are needed afterwards.
     fn finish<I: Isa, const FX: usize, const ADD: bool, const KEEP: bool>(
         &self,
@@ -65,7 +65,7 @@ pub struct Sums<T, N, A, D> {
     first: Level<N>,
     rest: Vec<Level<A>>,
     steps: Vec<Step<D>>,
-    gathered: Vec<T>,
+    gathered: Vec<Vec<T>>,
     scattered: Vec<Vec<T>>,
 }
 
@@ -146,7 +146,7 @@ where
             first: Level::new(grid, 1, counts),
             rest: (2..=grid.levels()).map(|level| Level::new(grid, level, counts)).collect(),
             steps: Vec::new(),
-            gathered: Vec::new(),
+            gathered: vec![Vec::new(); SIBLINGS],
             scattered: vec![Vec::new(); grid.levels()],
         }
     }
@@ -171,7 +171,11 @@ where
                 by: render.divisor(level, region),
             }
         }));
-        let from = source.panel(&ascent.regions[0], gathered);
+        let mut from = [Panel::dense(&[], 0); SIBLINGS];
+        for ((panel, (_, region)), gathered) in from.iter_mut().zip(ascent.siblings).zip(gathered) {
+            *panel = source.panel(region, gathered);
+        }
+        let from = &from[..ascent.siblings.len()];
         let done = ascent.completed();
         // Every level of a folding is an output.
         tile.write_all(&ascent.regions[1..=done], scattered, |outs| {
@@ -184,7 +188,8 @@ where
 /// registers than there are, and spend its time on moving them about.
 struct Cascade<'a, 'o, T, N, A, R: Renderer> {
     backend: Backend,
-    from: Panel<'a, T>,
+    /// Panels of the input, all of one shape.
+    from: &'a [Panel<'a, T>],
     render: &'a R,
     steps: &'a [Step<R::Divisor>],
     first: &'a mut Level<N>,
@@ -213,14 +218,13 @@ where
     fn row(&mut self, j: usize) {
         let Cascade { backend, from, render, steps, .. } = *self;
         let (step, shape) = (&steps[0], steps[0].shape);
-        let (rows, times) = step.cell(j, from.rows());
+        let (rows, times) = step.cell(j, from[0].rows());
         let (sums, counts) = self.first.row_mut(j, step.cols);
         let finishes =
             step.last && shape.factor[0] <= 2 && counts.is_empty() && <R as Render<T, N>>::finishes(render, &step.by);
         let (mut add, keep) = (!step.first, steps.len() > 1);
-        for_each_pair(rows, times, |y, count, last| {
-            let lines = [from.line(y, y, count), from.line(y + count - 1, y, count)];
-            let lines = &lines[..count];
+        let line = |panel: usize, y, first, count| from[panel].line(y, first, count);
+        each_group(from.len(), rows, times, line, |lines, last| {
             if finishes && last {
                 let out = self.outs[0].row_mut(j);
                 backend.run(Finish { render, by: &step.by, lines, shape, add, keep, sums: &mut *sums, out });
@@ -283,32 +287,53 @@ fn fold_up<S: Summand<A> + Sum, A: Sum, D>(
     sums: &mut [A],
     counts: &mut [A],
 ) {
-    let (mut add, shape, what) = (!step.first, step.shape, What::Value);
-    for_each_pair(rows, times, |y, count, _| {
-        let rows = [from.row(y, cols), from.row(y + count - 1, cols)];
-        let lines = rows.map(|(sums, _)| Line::here(sums));
-        backend.run(Fold { lines: &lines[..count], shape, add, to: &mut *sums, what });
-        if !counts.is_empty() {
-            let lines = rows.map(|(_, counts)| Line::here(counts));
-            backend.run(Fold { lines: &lines[..count], shape, add, to: &mut *counts, what });
-        }
+    let (shape, what) = (step.shape, What::Value);
+    let mut add = !step.first;
+    each_group(1, rows.clone(), times, |_, y, _, _| Line::here(from.row(y, cols).0), |lines, _| {
+        backend.run(Fold { lines, shape, add, to: &mut *sums, what });
         add = true;
     });
+    if !counts.is_empty() {
+        add = !step.first;
+        each_group(1, rows, times, |_, y, _, _| Line::here(from.row(y, cols).1), |lines, _| {
+            backend.run(Fold { lines, shape, add, to: &mut *counts, what });
+            add = true;
+        });
+    }
 }
 
-/// Calls `fold` with the first and the number (1 or 2) of rows that are folded side by side, and whether they are the last;
-/// rows that count several times come one by one, as often.
+/// Calls `fold` with the rows of a cell, as many side by side as there are kernels for, and tells it which come last. `line`
+/// gives row y of a panel, which is one of `count` from `first` on that are read at the same time. If the cell counts several
+/// `times`, its rows come as often.
 #[inline(always)]
-fn for_each_pair(rows: Range<usize>, times: usize, mut fold: impl FnMut(usize, usize, bool)) {
-    if times == 1 {
-        for y in rows.clone().step_by(2) {
-            let count = 2.min(rows.end - y);
-            fold(y, count, y + count == rows.end);
+fn each_group<'a, T>(
+    panels: usize,
+    rows: Range<usize>,
+    times: usize,
+    line: impl Fn(usize, usize, usize, usize) -> Line<'a, T>,
+    mut fold: impl FnMut(&[Line<'a, T>], bool),
+) where
+    T: 'a,
+{
+    let unit = if panels == 1 { SIDE } else { SIDE / 2 };
+    for time in 1..=times {
+        let (mut group, mut n) = ([Line::here(&[]); SIDE], 0);
+        for panel in 0..panels {
+            let mut first = rows.start;
+            while first < rows.end {
+                let count = unit.min(rows.end - first);
+                if n + count > SIDE {
+                    fold(&group[..n], false);
+                    n = 0;
+                }
+                for y in first..first + count {
+                    group[n] = line(panel, y, first, count);
+                    n += 1;
+                }
+                first += count;
+            }
         }
-    } else {
-        for y in rows.clone() {
-            (0..times).for_each(|time| fold(y, 1, y + 1 == rows.end && time + 1 == times));
-        }
+        fold(&group[..n], time == times);
     }
 }
 

@@ -23,7 +23,8 @@ pub trait Summand<A: Sum>: Copy {
     /// The voxel nearest to `sum` on the way to zero.
     fn lower(sum: A) -> Self;
 
-    /// `sums[i]` becomes (with `ADD`: grows by) the sum of the `FX` (1 or 2) voxels from `FX i` on of each line (one or two).
+    /// `sums[i]` becomes (with `ADD`: grows by) the sum of the `FX` (1 or 2) voxels from `FX i` on of each line (up to
+    /// [`crate::simd::SIDE`]).
     #[inline(always)]
     fn sums<I: Isa, const FX: usize, const ADD: bool>(_isa: I, lines: &[Line<'_, Self>], sums: &mut [A]) {
         few_columns::<Self, A, FX, ADD>(lines, sums, Self::lift);
@@ -51,7 +52,7 @@ pub struct Shape {
     pub mirrored: bool,
 }
 
-/// Folds one or two rows into the sums of their cells, or onto them.
+/// Folds some rows into the sums of their cells, or onto them.
 pub struct Fold<'a, T, A> {
     /// The rows.
     pub lines: &'a [Line<'a, T>],
@@ -71,10 +72,8 @@ impl<T: Summand<A>, A: Sum> Kernel for Fold<'_, T, A> {
         let Fold { lines, shape, add, to, what } = self;
         let fx = shape.factor[0];
         if !lines[0].voxels.len().is_multiple_of(fx) {
-            for (k, line) in lines.iter().enumerate() {
-                let full = line.voxels.len() / fx;
-                fold_rest(&line.voxels[fx * full..], shape.mirrored, add || k > 0, &mut to[full], what);
-            }
+            let full = lines[0].voxels.len() / fx;
+            fold_rest(lines, fx * full, shape.mirrored, add, &mut to[full], what);
         }
         match (fx, add) {
             (1, false) => few::<T, A, I, 1, false>(isa, lines, to, what),
@@ -122,11 +121,22 @@ pub enum What {
     Presence,
 }
 
-/// The last, smaller cell of a row. Kept out of the loop over the rows, which needs the registers.
+/// The last, smaller cell of each line. Kept out of the loop over the rows, which needs the registers.
 #[inline(never)]
-fn fold_rest<T: Summand<A>, A: Sum>(rest: &[T], mirrored: bool, add: bool, sum: &mut A, what: What) {
+fn fold_rest<T: Summand<A>, A: Sum>(
+    lines: &[Line<'_, T>],
+    from: usize,
+    mirrored: bool,
+    add: bool,
+    sum: &mut A,
+    what: What,
+) {
     let lift = |voxel: T| if what == What::Presence { voxel.occupied() } else { voxel.lift() };
-    let once = rest[1..].iter().fold(lift(rest[0]), |sum, &voxel| sum.plus(lift(voxel)));
+    let rest = |line: &Line<'_, T>| {
+        let rest = &line.voxels[from..];
+        rest[1..].iter().fold(lift(rest[0]), |sum, &voxel| sum.plus(lift(voxel)))
+    };
+    let once = lines[1..].iter().fold(rest(&lines[0]), |all, line| all.plus(rest(line)));
     let cell = if mirrored { once.plus(once) } else { once };
     *sum = if add { sum.plus(cell) } else { cell };
 }
@@ -160,17 +170,23 @@ fn cells<T: Copy, A: Sum, const FX: usize, const ADD: bool>(row: &[T], sums: &mu
     }
 }
 
-/// Cells of one or two columns, voxel by voxel.
+/// Cells of one or two columns, voxel by voxel: first the cell, line after line, then onto what is there. Sums of floats
+/// depend on the order, so this is the order of the vectors too.
 #[inline(always)]
 pub fn few_columns<T: Copy, A: Sum, const FX: usize, const ADD: bool>(
     lines: &[Line<'_, T>],
     sums: &mut [A],
     lift: impl Fn(T) -> A,
 ) {
-    for (k, line) in lines.iter().enumerate() {
-        for (sum, cell) in sums.iter_mut().zip(line.announced().chunks_exact(FX)) {
-            let cell = if FX == 1 { lift(cell[0]) } else { lift(cell[0]).plus(lift(cell[1])) };
-            *sum = if ADD || k > 0 { sum.plus(cell) } else { cell };
-        }
+    lines.iter().for_each(|line| {
+        line.announced();
+    });
+    let cell = |line: &Line<'_, T>, i: usize| {
+        let cell = &line.voxels[FX * i..][..FX];
+        if FX == 1 { lift(cell[0]) } else { lift(cell[0]).plus(lift(cell[1])) }
+    };
+    for (i, sum) in sums.iter_mut().enumerate() {
+        let all = lines[1..].iter().fold(cell(&lines[0], i), |all, line| all.plus(cell(line, i)));
+        *sum = if ADD { sum.plus(all) } else { all };
     }
 }

@@ -95,18 +95,24 @@ pub struct Child {
     pub weight: usize,
 }
 
-/// The way of a panel of the input through the levels: into the pending panel of level 1, on to level 2 if that is complete
-/// by it, and so on.
+/// The most panels of the input that are taken up at once: those of all cells of two slices along up to three axes.
+pub const SIBLINGS: usize = 8;
+
+/// The way of panels of the input through the levels: into the pending panel of level 1, on to level 2 if that is complete
+/// by them, and so on.
 #[derive(Clone, Copy, Debug)]
 pub struct Ascent<'a> {
-    /// The panel of each level, the input's first.
+    /// The panels of the input, children of one panel of level 1: number among the children of a full cell, and region.
+    pub siblings: &'a [(usize, Vec<Span>)],
+    /// The panel of each level; of the input, the last of the siblings.
     pub regions: &'a [Vec<Span>],
-    /// How panel k enters level k + 1, for the levels that are reached: all but the last of them are the last child.
+    /// How panel k enters level k + 1, for the levels that are reached: all but the last of them are the last child. Siblings
+    /// are one child here.
     pub children: &'a [Child],
 }
 
 impl Ascent<'_> {
-    /// How many levels are complete by this panel; they are the first ones.
+    /// How many levels are complete by these panels; they are the first ones.
     pub fn completed(&self) -> usize {
         self.children.iter().filter(|child| child.last).count()
     }
@@ -118,7 +124,7 @@ pub trait Pooling<T>: Sync {
     type Panels: Send;
     /// Memory for a thread.
     fn panels(&self) -> Self::Panels;
-    /// Takes up a panel of the input, and completes and writes what it is the last part of.
+    /// Takes up panels of the input, and completes and writes what they are the last part of.
     fn take(&self, panels: &mut Self::Panels, ascent: Ascent<'_>, tile: &mut Tile<'_, T>);
 }
 
@@ -317,6 +323,7 @@ impl Grid {
             let mut walk = Walk {
                 regions: vec![vec![Span::default(); self.axes.len()]; self.levels() + 1],
                 children: vec![Child::default(); self.levels()],
+                siblings: vec![(0, vec![Span::default(); self.axes.len()]); SIBLINGS],
             };
             while !pause() && tile.advance() {
                 let last = self.levels();
@@ -378,13 +385,21 @@ impl Grid {
             if i > 0 && stopped() {
                 return Err(Interrupted);
             }
-            walk.children[below] = Child { number, first: i == 0, last: i + 1 == count, weight };
+            let (first, last) = (i == 0, i + 1 == count);
             if below > 0 {
+                walk.children[below] = Child { number, first, last, weight };
                 self.sweep(pooling, panels, walk, below, tile, stopped)?;
-            } else {
+                continue;
+            }
+            let place = i % SIBLINGS;
+            walk.siblings[place].0 = number;
+            walk.siblings[place].1.copy_from_slice(&walk.regions[0]);
+            if last || place + 1 == SIBLINGS {
+                walk.children[0] = Child { number: 0, first: i < SIBLINGS, last, weight };
                 let lasts = walk.children.iter().take_while(|child| child.last).count();
                 let children = &walk.children[..(lasts + 1).min(self.levels())];
-                pooling.take(panels, Ascent { regions: &walk.regions, children }, tile);
+                let siblings = &walk.siblings[..=place];
+                pooling.take(panels, Ascent { siblings, regions: &walk.regions, children }, tile);
             }
         }
         Ok(())
@@ -400,6 +415,8 @@ impl Grid {
 struct Walk {
     regions: Vec<Vec<Span>>,
     children: Vec<Child>,
+    /// Panels of the input that wait to be taken up together.
+    siblings: Vec<(usize, Vec<Span>)>,
 }
 
 /// Merges neighbours that lie behind one another in all arrays, where the upper one is not pooled and all cells of the

@@ -5,7 +5,7 @@
 //! kernels are told which bit of a voxel's raster number each row and column of a cell stands for. All steps of all
 //! mips happen in one sweep: a panel of labels is reduced again while it is in cache. Labels are compared by their bits.
 
-use crate::grid::{Array, Ascent, Child, Edge, Grid, Interrupted, Pooling};
+use crate::grid::{Array, Ascent, Edge, Grid, Interrupted, Pooling};
 use crate::simd::tiles::{Tile, Tiles};
 use crate::simd::views::{Panel, PanelMut, Source, Span};
 use crate::simd::{Backend, Cells, Isa, Kernel, Label, Rule};
@@ -146,8 +146,13 @@ impl<T: Label> Pooling<T> for Modes<'_, T> {
     }
 
     fn take(&self, panels: &mut Labels<T>, ascent: Ascent<'_>, tile: &mut Tile<'_, T>) {
-        for (k, &child) in ascent.children.iter().enumerate() {
-            self.absorb(panels, k + 1, child, &ascent.regions[k]);
+        for (number, region) in ascent.siblings {
+            self.absorb(panels, 1, *number, region);
+        }
+        for (k, child) in ascent.children.iter().enumerate() {
+            if k > 0 {
+                self.absorb(panels, k + 1, child.number, &ascent.regions[k]);
+            }
             if child.last {
                 self.finish(panels, k + 1, &ascent.regions[k + 1], tile);
             }
@@ -156,11 +161,11 @@ impl<T: Label> Pooling<T> for Modes<'_, T> {
 }
 
 impl<T: Label> Modes<'_, T> {
-    /// Takes up the `child` panel at `region` of level `level - 1` into the pending panel of `level`.
-    fn absorb(&self, panels: &mut Labels<T>, level: usize, child: Child, region: &[Span]) {
+    /// Takes up child `number`, the panel at `region` of level `level - 1`, into the pending panel of `level`.
+    fn absorb(&self, panels: &mut Labels<T>, level: usize, number: usize, region: &[Span]) {
         let (lower, upper) = panels.levels.split_at_mut(level - 1);
-        upper[0].last = child.number;
-        let slot = &mut upper[0].children[child.number];
+        upper[0].last = number;
+        let slot = &mut upper[0].children[number];
         slot.region.copy_from_slice(region);
         match lower.last_mut() {
             None => {

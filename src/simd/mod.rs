@@ -146,10 +146,13 @@ numbers! {
     f32: F32Order, f64: F64Order
 }
 
+/// So many lines are read side by side, at most.
+pub const SIDE: usize = 4;
+
 /// The kernels that are worth writing by hand; each defaults to the scalar definition.
 pub trait Isa: Copy {
     /// `sums[i]` becomes (with `ADD`: grows by) the sum of the `FX` (1 or 2) voxels from `FX i` on of each line, or with `COUNT`
-    /// how many of them are not 0. Lines are `FX` times as long as `sums`; there are one or two, here and below.
+    /// how many of them are not 0. Lines are `FX` times as long as `sums`; there are up to [`SIDE`], here and below.
     #[inline(always)]
     fn sums<T: Widen, const FX: usize, const ADD: bool, const COUNT: bool>(
         self,

@@ -14,23 +14,28 @@ pub fn sums<T: Widen, const FX: usize, const ADD: bool, const COUNT: bool>(
     first: usize,
 ) {
     let lift = |voxel: T| if COUNT { T::Wide::from(u8::from(voxel != T::default())) } else { T::Wide::from(voxel) };
-    for (k, line) in lines.iter().enumerate() {
-        let cells = line.part(FX * first..line.voxels.len()).announced().chunks_exact(FX);
-        for (sum, cell) in sums[first..].iter_mut().zip(cells) {
-            let cell = if FX == 1 { lift(cell[0]) } else { lift(cell[0]) + lift(cell[1]) };
-            *sum = if ADD || k > 0 { *sum + cell } else { cell };
-        }
+    if first == 0 {
+        lines.iter().for_each(|line| {
+            line.announced();
+        });
+    }
+    let cell = |line: &Line<'_, T>, i: usize| {
+        let cell = &line.voxels[FX * i..][..FX];
+        if FX == 1 { lift(cell[0]) } else { lift(cell[0]) + lift(cell[1]) }
+    };
+    for (i, sum) in sums.iter_mut().enumerate().skip(first) {
+        let all = lines[1..].iter().fold(cell(&lines[0], i), |all, line| all + cell(line, i));
+        *sum = if ADD { *sum + all } else { all };
     }
 }
 
 /// Sums of neighbouring sums from sum `first` on, set or added.
 #[inline(always)]
 pub fn adjacent_sums<A: Adjacent, const ADD: bool>(lines: &[Line<'_, A>], sums: &mut [A], first: usize) {
-    for (k, line) in lines.iter().enumerate() {
-        for (sum, pair) in sums[first..].iter_mut().zip(line.voxels[2 * first..].chunks_exact(2)) {
-            let pair = pair[0] + pair[1];
-            *sum = if ADD || k > 0 { *sum + pair } else { pair };
-        }
+    let column = |i: usize| lines[1..].iter().fold(lines[0].voxels[i], |all, line| all + line.voxels[i]);
+    for (i, sum) in sums.iter_mut().enumerate().skip(first) {
+        let all = column(2 * i) + column(2 * i + 1);
+        *sum = if ADD { *sum + all } else { all };
     }
 }
 

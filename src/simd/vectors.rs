@@ -129,18 +129,20 @@ pub unsafe fn mix<V: Vector>(words: &[u64]) -> (u64, usize) {
     }
 }
 
-/// The lengths of one or two lines, which are the same.
+/// The length of the lines, which is the same.
 #[inline(always)]
 fn length<T>(lines: &[Line<'_, T>]) -> usize {
     lines.iter().map(|line| line.voxels.len()).min().unwrap_or(0)
 }
 
-/// Calls `$walk` for one line or for two side by side. More never come.
-macro_rules! one_or_two {
+/// Calls `$walk` for the number of lines; there are at most [`super::SIDE`].
+macro_rules! side_by_side {
     ($lines:ident, $walk:ident::<$($p:tt),*>($($arg:expr),*)) => {
-        match $lines {
-            [line] => $walk::<$($p,)* 1>(&[*line], $($arg),*),
-            [a, b] => $walk::<$($p,)* 2>(&[*a, *b], $($arg),*),
+        match *$lines {
+            [a] => $walk::<$($p,)* 1>(&[a], $($arg),*),
+            [a, b] => $walk::<$($p,)* 2>(&[a, b], $($arg),*),
+            [a, b, c] => $walk::<$($p,)* 3>(&[a, b, c], $($arg),*),
+            [a, b, c, d] => $walk::<$($p,)* 4>(&[a, b, c, d], $($arg),*),
             _ => 0,
         }
     };
@@ -156,7 +158,7 @@ pub unsafe fn sums<P: Pairs, const FX: usize, const ADD: bool, const COUNT: bool
     sums: &mut [P::Wide],
 ) -> usize {
     // SAFETY: the caller has the instructions.
-    unsafe { one_or_two!(lines, sums_of::<P, FX, ADD, COUNT>(sums)) }
+    unsafe { side_by_side!(lines, sums_of::<P, FX, ADD, COUNT>(sums)) }
 }
 
 /// # Safety
@@ -189,18 +191,18 @@ unsafe fn cells<P: Pairs, const FX: usize, const COUNT: bool, const ROWS: usize>
     lines: &[Line<'_, P::Voxel>; ROWS],
     i: usize,
 ) -> (VectorOf<P>, VectorOf<P>) {
-    const { assert!((FX == 1 || FX == 2) && (ROWS == 1 || ROWS == 2)) };
+    const { assert!((FX == 1 || FX == 2) && ROWS >= 1) };
     const { assert!(size_of::<P::Wide>() == 2 * size_of::<P::Voxel>()) };
     let lanes = VectorOf::<P>::BYTES / size_of::<P::Voxel>();
     lines.iter().for_each(|line| line.announce(FX * i, FX * VectorOf::<P>::BYTES));
     // SAFETY: the caller's promise.
     unsafe {
-        let (low, high) = cells_of::<P, FX, COUNT>(lines[0].voxels.as_ptr().add(FX * i), lanes);
-        if ROWS == 1 {
-            return (low, high);
+        let (mut low, mut high) = cells_of::<P, FX, COUNT>(lines[0].voxels.as_ptr().add(FX * i), lanes);
+        for line in &lines[1..] {
+            let (a, b) = cells_of::<P, FX, COUNT>(line.voxels.as_ptr().add(FX * i), lanes);
+            (low, high) = (P::Sums::plus(low, a), P::Sums::plus(high, b));
         }
-        let (low2, high2) = cells_of::<P, FX, COUNT>(lines[ROWS - 1].voxels.as_ptr().add(FX * i), lanes);
-        (P::Sums::plus(low, low2), P::Sums::plus(high, high2))
+        (low, high)
     }
 }
 
@@ -246,7 +248,7 @@ unsafe fn set_or_add<S: Sums, A, const ADD: bool>(to: *mut A, sums: S::V) {
 #[inline(always)]
 pub unsafe fn adjacent_sums<S: Sums, A, const ADD: bool>(lines: &[Line<'_, A>], sums: &mut [A]) -> usize {
     // SAFETY: the caller has the instructions.
-    unsafe { one_or_two!(lines, adjacent_of::<S, A, ADD>(sums)) }
+    unsafe { side_by_side!(lines, adjacent_of::<S, A, ADD>(sums)) }
 }
 
 /// # Safety
@@ -263,8 +265,8 @@ unsafe fn adjacent_of<S: Sums, A, const ADD: bool, const ROWS: usize>(
         unsafe {
             let from = lines[0].voxels.as_ptr().add(2 * i);
             let (mut a, mut b) = (S::V::load(from), S::V::load(from.add(lanes)));
-            if ROWS == 2 {
-                let from = lines[ROWS - 1].voxels.as_ptr().add(2 * i);
+            for line in &lines[1..] {
+                let from = line.voxels.as_ptr().add(2 * i);
                 (a, b) = (S::plus(a, S::V::load(from)), S::plus(b, S::V::load(from.add(lanes))));
             }
             set_or_add::<S, _, ADD>(sums.as_mut_ptr().add(i), S::adjacent(a, b));
@@ -304,7 +306,7 @@ pub unsafe fn finish_sums<P: Pairs, const FX: usize, const ADD: bool, const KEEP
     out: Row<'_, P::Voxel>,
 ) -> usize {
     // SAFETY: the caller has the instructions.
-    unsafe { one_or_two!(lines, finish_of::<P, FX, ADD, KEEP>(sums, shift, out)) }
+    unsafe { side_by_side!(lines, finish_of::<P, FX, ADD, KEEP>(sums, shift, out)) }
 }
 
 /// # Safety
@@ -350,7 +352,7 @@ pub unsafe fn extrema<O: Order, T: Voxel, A: Voxel, const FX: usize, const ADD: 
     keep: bool,
 ) -> usize {
     // SAFETY: the caller has the instructions.
-    unsafe { one_or_two!(lines, extrema_of::<O, T, A, FX, ADD, MAX>(ends, out, keep)) }
+    unsafe { side_by_side!(lines, extrema_of::<O, T, A, FX, ADD, MAX>(ends, out, keep)) }
 }
 
 type OrderedOf<O> = <<O as Order>::Lanes as Lanes>::V;
@@ -364,7 +366,7 @@ unsafe fn extrema_of<O: Order, T: Voxel, A: Voxel, const FX: usize, const ADD: b
     out: Option<Row<'_, T>>,
     keep: bool,
 ) -> usize {
-    const { assert!((FX == 1 || FX == 2) && (ROWS == 1 || ROWS == 2)) };
+    const { assert!((FX == 1 || FX == 2) && ROWS >= 1) };
     const { assert!(size_of::<T>() == size_of::<<O::Lanes as Lanes>::Label>() && size_of::<T>() == size_of::<A>()) };
     let lanes = OrderedOf::<O>::BYTES / size_of::<T>();
     let full = ends.len().min(length(lines) / FX) / lanes * lanes;
@@ -378,12 +380,11 @@ unsafe fn extrema_of<O: Order, T: Voxel, A: Voxel, const FX: usize, const ADD: b
         unsafe {
             let at = ends.as_mut_ptr().add(i);
             let mut end = ends_of::<O, T, FX, MAX>(lines[0].voxels.as_ptr().add(FX * i), lanes);
+            for line in &lines[1..] {
+                end = pick::<O, MAX>(end, ends_of::<O, T, FX, MAX>(line.voxels.as_ptr().add(FX * i), lanes));
+            }
             if ADD {
                 end = pick::<O, MAX>(OrderedOf::<O>::load(at), end);
-            }
-            if ROWS == 2 {
-                let second = ends_of::<O, T, FX, MAX>(lines[ROWS - 1].voxels.as_ptr().add(FX * i), lanes);
-                end = pick::<O, MAX>(end, second);
             }
             if keep {
                 end.store(at);

@@ -10,13 +10,14 @@
 
 #[cfg(target_arch = "x86_64")]
 use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+use super::SIDE;
 use std::marker::PhantomData;
 use std::ops::Range;
 
 /// How far ahead memory is asked for, in bytes: as much as the memory delivers in the time of a request.
 const AHEAD: usize = 4096;
 /// Rows of more bytes are asked for within the row, others row by row.
-const LONG: usize = 4 * AHEAD;
+const LONG: usize = AHEAD / 4;
 
 /// Types for which every bit pattern is a value, so that any memory may be read as one.
 ///
@@ -171,13 +172,14 @@ impl<'a, T> Panel<'a, T> {
         if !self.distant {
             return Line::here(voxels);
         }
-        if self.pitch == self.cols as isize || self.rows == 1 {
+        let side = (count - 1) * row;
+        if (self.pitch == self.cols as isize || self.rows == 1) && side <= AHEAD {
             // The rows lie one behind the other, and so does what comes next.
-            let ahead = self.row(first).as_ptr().cast::<i8>().wrapping_add(AHEAD);
+            let ahead = self.row(first).as_ptr().cast::<i8>().wrapping_add(AHEAD + side);
             return Line { voxels, ahead, of: count, which: j - first };
         }
         let next = self.pitch.wrapping_mul((count * AHEAD.div_ceil(count * row) * size_of::<T>()) as isize);
-        let offset = if row > LONG { AHEAD as isize } else { next };
+        let offset = if row > LONG { (AHEAD / count) as isize } else { next };
         Line { voxels, ahead: voxels.as_ptr().cast::<i8>().wrapping_offset(offset), of: 1, which: 0 }
     }
 
@@ -207,11 +209,13 @@ impl<T> Row<'_, T> {
     }
 }
 
-/// What is behind voxel `first` of each of one or two lines; of one line, twice.
+/// What is behind voxel `first` of each line; what is behind the last of them is repeated.
 #[inline(always)]
-pub fn behind<'a, T>(lines: &[Line<'a, T>], first: usize) -> [Line<'a, T>; 2] {
-    let part = |line: Line<'a, T>| line.part(first..line.voxels.len());
-    [part(lines[0]), part(lines[lines.len() - 1])]
+pub fn behind<'a, T>(lines: &[Line<'a, T>], first: usize) -> [Line<'a, T>; SIDE] {
+    std::array::from_fn(|k| {
+        let line = lines[k.min(lines.len() - 1)];
+        line.part(first..line.voxels.len())
+    })
 }
 
 /// Rows to write; as [`Panel`].
