@@ -152,19 +152,24 @@ impl<T: Voxel + Mean<A>, A: Quotient> Render<T, A> for Means<'_> {
 
     #[inline(always)]
     fn finishes(&self, by: &Weight) -> bool {
-        by.shift.is_some()
+        self.0.sparse || by.shift.is_some()
     }
 
     #[inline(always)]
-    fn finish<I: Isa, const FX: usize, const ADD: bool, const KEEP: bool>(
+    fn finish<I: Isa, const FX: usize, const KEEP: bool>(
         &self,
         isa: I,
         by: &Weight,
         lines: &[Line<'_, T>],
         sums: &mut [A],
+        counts: &mut [A],
         out: Row<'_, T>,
     ) {
-        T::finish::<I, FX, ADD, KEEP>(isa, lines, sums, by.shift.unwrap_or_default(), out);
+        if self.0.sparse {
+            T::finish_sparse::<I, FX, KEEP>(isa, lines, sums, counts, out);
+        } else {
+            T::finish::<I, FX, KEEP>(isa, lines, sums, by.shift.unwrap_or_default(), out);
+        }
     }
 }
 

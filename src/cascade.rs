@@ -31,14 +31,15 @@ pub trait Render<T, A>: Renderer {
     /// Writes the voxels of a row; `last`: the last row of its panel.
     fn render<I: Isa>(&self, isa: I, by: &Self::Divisor, last: bool, sums: &[A], counts: &[A], out: Row<'_, T>);
 
-    /// Adds (`ADD`: or sets) the last rows (up to [`SIDE`]) of full cells of `FX` columns to `sums` and writes the voxels at once, if that can
-    /// be done; `KEEP`: the sums are needed afterwards.
-    fn finish<I: Isa, const FX: usize, const ADD: bool, const KEEP: bool>(
+    /// Folds the lines of full cells of `FX` (1 or 2) columns and writes their voxels at once; `KEEP`: sums and counts (if there
+    /// are any) are needed afterwards.
+    fn finish<I: Isa, const FX: usize, const KEEP: bool>(
         &self,
         isa: I,
         by: &Self::Divisor,
         lines: &[Line<'_, T>],
         sums: &mut [A],
+        counts: &mut [A],
         out: Row<'_, T>,
     );
 
@@ -95,12 +96,11 @@ impl<A: Sum> Level<A> {
         (&mut self.sums[start..start + cols], counts)
     }
 
-    /// As [`Level::row_mut`], to read.
+    /// The sums of row `j` (`counts`: its counts), to read.
     #[inline(always)]
-    fn row(&self, j: usize, cols: usize) -> (&[A], &[A]) {
+    fn line(&self, j: usize, cols: usize, counts: bool) -> Line<'_, A> {
         let start = j % self.rows * cols;
-        let counts = if self.counts.is_empty() { &[][..] } else { &self.counts[start..start + cols] };
-        (&self.sums[start..start + cols], counts)
+        Line::here(&(if counts { &self.counts } else { &self.sums })[start..start + cols])
     }
 }
 
@@ -205,44 +205,61 @@ where
     R: Render<T, N> + Render<T, A>,
 {
     fn run(&mut self) {
-        for j in 0..self.steps[0].rows {
-            self.row(j);
-            if self.steps[0].last {
-                self.rise(j);
+        let step = &self.steps[0];
+        let ([fx, fy], below) = (step.shape.factor, self.from[0].rows());
+        // Where these panels hold whole cells and a kernel takes all lines of one side by side, nothing is pending.
+        let whole = step.first && step.last && fx <= 2 && fy * self.from.len() <= SIDE;
+        let whole = whole && <R as Render<T, N>>::finishes(self.render, &step.by);
+        // So many rows at once as are kept until the level above takes them.
+        let most = if self.steps.len() > 1 { self.first.rows } else { step.rows };
+        let mut j = 0;
+        while j < step.rows {
+            let (cell, times) = step.cell(j, below);
+            let mut end = j + 1;
+            if whole && times == 1 {
+                if cell.len() == fy {
+                    end = (j + most).min(below / fy);
+                }
+                self.backend.run(Whole {
+                    render: self.render,
+                    step,
+                    keep: self.steps.len() > 1,
+                    from: self.from,
+                    cell: cell.len(),
+                    rows: j..end,
+                    level: &mut *self.first,
+                    out: &mut self.outs[0],
+                });
+            } else {
+                self.row(j, cell, times);
             }
+            for j in j..end {
+                if step.last && step.restarts {
+                    let (sums, counts) = self.first.row_mut(j, step.cols);
+                    restart(self.outs[0].row_mut(j).voxels, sums, counts);
+                }
+                if step.last && self.steps.len() > 1 {
+                    self.rise(j);
+                }
+            }
+            j = end;
         }
     }
 
     /// Folds the rows of the input that make row `j` of level 1, and renders it if it is complete.
-    #[inline(always)]
-    fn row(&mut self, j: usize) {
+    fn row(&mut self, j: usize, rows: Range<usize>, times: usize) {
         let Cascade { backend, from, render, steps, .. } = *self;
-        let (step, shape) = (&steps[0], steps[0].shape);
-        let (rows, times) = step.cell(j, from[0].rows());
+        let step = &steps[0];
         let (sums, counts) = self.first.row_mut(j, step.cols);
-        let finishes =
-            step.last && shape.factor[0] <= 2 && counts.is_empty() && <R as Render<T, N>>::finishes(render, &step.by);
-        let (mut add, keep) = (!step.first, steps.len() > 1);
+        let mut add = !step.first;
         let line = |panel: usize, y, first, count| from[panel].line(y, first, count);
-        each_group(from.len(), rows, times, line, |lines, last| {
-            if finishes && last {
-                let out = self.outs[0].row_mut(j);
-                backend.run(Finish { render, by: &step.by, lines, shape, add, keep, sums: &mut *sums, out });
-            } else {
-                backend.run(Fold { lines, shape, add, to: &mut *sums, what: What::Value });
-                if !counts.is_empty() {
-                    backend.run(Fold { lines, shape, add, to: &mut *counts, what: What::Presence });
-                }
-            }
+        each_group(from.len(), rows, times, line, |lines, n, last| {
+            let lines = &lines[..n];
+            let render = (step.last && last).then(|| (render, &step.by, j + 1 == step.rows, self.outs[0].row_mut(j)));
+            let (sums, counts) = (&mut *sums, &mut *counts);
+            backend.run(FoldRow { lines, counted: lines, what: What::Presence, shape: step.shape, add, sums, counts, render });
             add = true;
         });
-        if step.last && !finishes {
-            let (last, out) = (j + 1 == step.rows, self.outs[0].row_mut(j));
-            backend.run(RenderRow { render, by: &step.by, last, sums, counts, out });
-        }
-        if step.last && step.restarts {
-            restart(self.outs[0].row_mut(j).voxels, sums, counts);
-        }
     }
 
     /// Takes row `below` of level 1, which is complete, into the levels above, as far as rows become complete by it.
@@ -258,16 +275,16 @@ where
             }
             let (done, pending) = self.rest.split_at_mut(k - 1);
             let (sums, counts) = pending[0].row_mut(j, step.cols);
+            let render = step.last.then(|| (render, &step.by, j + 1 == step.rows, self.outs[k].row_mut(j)));
             match done.last() {
-                None => fold_up(backend, self.first, lower.cols, rows, times, step, sums, counts),
-                Some(level) => fold_up(backend, level, lower.cols, rows, times, step, sums, counts),
+                None => fold_up(backend, self.first, lower.cols, rows, times, step, sums, counts, render),
+                Some(level) => fold_up(backend, level, lower.cols, rows, times, step, sums, counts, render),
             }
             if !step.last {
                 return;
             }
-            let (last, out) = (j + 1 == step.rows, self.outs[k].row_mut(j));
-            backend.run(RenderRow { render, by: &step.by, last, sums, counts, out });
             if step.restarts {
+                let (sums, counts) = pending[0].row_mut(j, step.cols);
                 restart(self.outs[k].row_mut(j).voxels, sums, counts);
             }
             below = j;
@@ -275,128 +292,161 @@ where
     }
 }
 
+/// How a row is rendered, if it is complete: by what, whether it is the last of its panel, and where to.
+type Rendering<'a, T, R> = Option<(&'a R, &'a <R as Renderer>::Divisor, bool, Row<'a, T>)>;
+
 /// Folds rows of sums, and of counts if there are any, into a row of the level above.
 #[allow(clippy::too_many_arguments)]
-fn fold_up<S: Summand<A> + Sum, A: Sum, D>(
+fn fold_up<T, S: Summand<A> + Sum, A: Sum, R: Render<T, A>>(
     backend: Backend,
     from: &Level<S>,
     cols: usize,
     rows: Range<usize>,
     times: usize,
-    step: &Step<D>,
+    step: &Step<R::Divisor>,
     sums: &mut [A],
     counts: &mut [A],
+    mut render: Rendering<'_, T, R>,
 ) {
-    let (shape, what) = (step.shape, What::Value);
     let mut add = !step.first;
-    each_group(1, rows.clone(), times, |_, y, _, _| Line::here(from.row(y, cols).0), |lines, _| {
-        backend.run(Fold { lines, shape, add, to: &mut *sums, what });
+    each_group(1, rows, times, |_, y, _, _| y, |&rows, n, last| {
+        let lines = |of_counts| rows.map(|y| from.line(y, cols, of_counts));
+        let (lines, counted) = (lines(false), lines(!counts.is_empty()));
+        let render = if last { render.take() } else { None };
+        let (what, shape) = (What::Value, step.shape);
+        let (sums, counts) = (&mut *sums, &mut *counts);
+        backend.run(FoldRow { lines: &lines[..n], counted: &counted[..n], what, shape, add, sums, counts, render });
         add = true;
     });
-    if !counts.is_empty() {
-        add = !step.first;
-        each_group(1, rows, times, |_, y, _, _| Line::here(from.row(y, cols).1), |lines, _| {
-            backend.run(Fold { lines, shape, add, to: &mut *counts, what });
-            add = true;
-        });
-    }
 }
 
-/// Calls `fold` with the rows of a cell, as many side by side as there are kernels for, and tells it which come last. `line`
-/// gives row y of a panel, which is one of `count` from `first` on that are read at the same time. If the cell counts several
-/// `times`, its rows come as often.
+/// Calls `fold` with the rows of a cell, as many side by side as there are kernels for, and tells it how many and whether they come
+/// last. `row` gives row y of a panel, which is one of `count` from `first` on that are read at the same time. If the cell
+/// counts several `times`, its rows come as often.
 #[inline(always)]
-fn each_group<'a, T>(
+fn each_group<L: Copy>(
     panels: usize,
     rows: Range<usize>,
     times: usize,
-    line: impl Fn(usize, usize, usize, usize) -> Line<'a, T>,
-    mut fold: impl FnMut(&[Line<'a, T>], bool),
-) where
-    T: 'a,
-{
+    row: impl Fn(usize, usize, usize, usize) -> L,
+    mut fold: impl FnMut(&[L; SIDE], usize, bool),
+) {
     let unit = if panels == 1 { SIDE } else { SIDE / 2 };
     for time in 1..=times {
-        let (mut group, mut n) = ([Line::here(&[]); SIDE], 0);
+        let (mut group, mut n) = ([row(0, rows.start, rows.start, 1); SIDE], 0);
         for panel in 0..panels {
             let mut first = rows.start;
             while first < rows.end {
                 let count = unit.min(rows.end - first);
                 if n + count > SIDE {
-                    fold(&group[..n], false);
+                    fold(&group, n, false);
                     n = 0;
                 }
                 for y in first..first + count {
-                    group[n] = line(panel, y, first, count);
+                    group[n] = row(panel, y, first, count);
                     n += 1;
                 }
                 first += count;
             }
         }
-        fold(&group[..n], time == times);
+        fold(&group, n, time == times);
     }
 }
 
-/// Writes the voxels of a row.
-struct RenderRow<'a, T, A, R: Renderer> {
-    render: &'a R,
-    by: &'a R::Divisor,
-    last: bool,
-    sums: &'a [A],
-    counts: &'a [A],
-    out: Row<'a, T>,
-}
-
-impl<T, A, R: Render<T, A>> Kernel for RenderRow<'_, T, A, R> {
-    #[inline(always)]
-    fn run<I: Isa>(self, isa: I) {
-        self.render.render(isa, self.by, self.last, self.sums, self.counts, self.out);
-    }
-}
-
-/// Folds the last rows of cells of one or two columns, and writes their voxels.
-struct Finish<'a, T, A, R: Renderer> {
-    render: &'a R,
-    by: &'a R::Divisor,
-    lines: &'a [Line<'a, T>],
+/// Folds lines, and if that completes the row, writes its voxels.
+struct FoldRow<'a, S, T, A, R: Renderer> {
+    lines: &'a [Line<'a, S>],
+    /// The counts of the lines, or again the lines, if it is presences that count.
+    counted: &'a [Line<'a, S>],
+    what: What,
     shape: Shape,
     add: bool,
-    keep: bool,
     sums: &'a mut [A],
-    out: Row<'a, T>,
+    counts: &'a mut [A],
+    render: Rendering<'a, T, R>,
 }
 
-impl<T: Summand<A>, A: Sum, R: Render<T, A>> Kernel for Finish<'_, T, A, R> {
+impl<S: Summand<A>, T, A: Sum, R: Render<T, A>> Kernel for FoldRow<'_, S, T, A, R> {
     #[inline(always)]
-    fn run<I: Isa>(mut self, isa: I) {
-        let (fx, len) = (self.shape.factor[0], self.lines[0].voxels.len());
-        let full = len / fx;
-        if full < self.sums.len() {
-            let (to, lines) = (&mut self.sums[full..], behind(self.lines, fx * full));
-            let lines = &lines[..self.lines.len()];
-            Fold { lines, shape: self.shape, add: self.add, to: &mut *to, what: What::Value }.run(isa);
-            self.render.render(isa, self.by, true, to, &[], self.out.part(full..full + 1));
+    fn run<I: Isa>(self, isa: I) {
+        let FoldRow { lines, counted, what, shape, add, sums, counts, render } = self;
+        Fold { lines, shape, add, to: &mut *sums, what: What::Value }.run(isa);
+        if !counts.is_empty() {
+            Fold { lines: counted, shape, add, to: &mut *counts, what }.run(isa);
         }
-        match (fx, self.add, self.keep) {
-            (1, false, false) => self.cells::<I, 1, false, false>(isa, full),
-            (1, false, true) => self.cells::<I, 1, false, true>(isa, full),
-            (1, true, false) => self.cells::<I, 1, true, false>(isa, full),
-            (1, true, true) => self.cells::<I, 1, true, true>(isa, full),
-            (_, false, false) => self.cells::<I, 2, false, false>(isa, full),
-            (_, false, true) => self.cells::<I, 2, false, true>(isa, full),
-            (_, true, false) => self.cells::<I, 2, true, false>(isa, full),
-            (_, true, true) => self.cells::<I, 2, true, true>(isa, full),
+        if let Some((render, by, last, out)) = render {
+            render.render(isa, by, last, sums, counts, out);
         }
     }
 }
 
-impl<T: Summand<A>, A: Sum, R: Render<T, A>> Finish<'_, T, A, R> {
-    /// The full cells.
+/// Folds rows of whole cells of one or two columns, all lines of a cell side by side, and writes their voxels at once.
+struct Whole<'a, 'o, T, A, R: Renderer> {
+    render: &'a R,
+    step: &'a Step<R::Divisor>,
+    keep: bool,
+    from: &'a [Panel<'a, T>],
+    /// How many rows of each panel are in a cell.
+    cell: usize,
+    rows: Range<usize>,
+    level: &'a mut Level<A>,
+    out: &'a mut PanelMut<'o, T>,
+}
+
+impl<T: Summand<A>, A: Sum, R: Render<T, A>> Kernel for Whole<'_, '_, T, A, R> {
     #[inline(always)]
-    fn cells<I: Isa, const FX: usize, const ADD: bool, const KEEP: bool>(mut self, isa: I, full: usize) {
-        let (sums, out) = (&mut self.sums[..full], self.out.part(0..full));
-        self.render.finish::<I, FX, ADD, KEEP>(isa, self.by, self.lines, sums, out);
+    fn run<I: Isa>(self, isa: I) {
+        match (self.step.shape.factor[0], self.keep) {
+            (1, false) => self.each::<I, 1, false>(isa),
+            (1, true) => self.each::<I, 1, true>(isa),
+            (_, false) => self.each::<I, 2, false>(isa),
+            (_, true) => self.each::<I, 2, true>(isa),
+        }
     }
+}
+
+impl<T: Summand<A>, A: Sum, R: Render<T, A>> Whole<'_, '_, T, A, R> {
+    #[inline(always)]
+    fn each<I: Isa, const FX: usize, const KEEP: bool>(self, isa: I) {
+        let Whole { render, step, from, cell, level, out, .. } = self;
+        let full = from[0].cols() / FX;
+        for j in self.rows {
+            let (mut lines, mut n) = ([Line::here(&[]); SIDE], 0);
+            let first = j * step.shape.factor[1];
+            for panel in from {
+                for y in first..first + cell {
+                    lines[n] = panel.line(y, first, cell);
+                    n += 1;
+                }
+            }
+            let lines = &lines[..n];
+            let (sums, counts) = level.row_mut(j, step.cols);
+            let mut out = out.row_mut(j);
+            if full < step.cols {
+                let (sums, counts) = (&mut sums[full..], if counts.is_empty() { &mut [] } else { &mut counts[full..] });
+                let (rest, out) = (behind(lines, FX * full), out.part(full..full + 1));
+                let (rest, render) = (&rest[..n], Some((render, &step.by, true, out)));
+                rest_of_row(FoldRow {
+                    lines: rest,
+                    counted: rest,
+                    what: What::Presence,
+                    shape: step.shape,
+                    add: false,
+                    sums,
+                    counts,
+                    render,
+                });
+            }
+            let counts = if counts.is_empty() { counts } else { &mut counts[..full] };
+            render.finish::<I, FX, KEEP>(isa, &step.by, lines, &mut sums[..full], counts, out.part(0..full));
+        }
+    }
+}
+
+/// The lone last cell of a row: not worth vectors, nor the registers of the loop over the rows.
+#[inline(never)]
+fn rest_of_row<S: Summand<A>, T, A: Sum, R: Render<T, A>>(rest: FoldRow<'_, S, T, A, R>) {
+    Backend::scalar().run(rest);
 }
 
 /// Puts the rendered voxels in the place of their sums.

@@ -101,18 +101,19 @@ impl<T: End<A>, A: Sum> Render<T, A> for Unwrap {
     }
 
     #[inline(always)]
-    fn finish<I: Isa, const FX: usize, const ADD: bool, const KEEP: bool>(
+    fn finish<I: Isa, const FX: usize, const KEEP: bool>(
         &self,
         isa: I,
         by: &(),
         lines: &[Line<'_, T>],
         sums: &mut [A],
+        _counts: &mut [A],
         mut out: Row<'_, T>,
     ) {
-        let done = T::fold_vectors::<I, FX, ADD>(isa, lines, sums, Some(out.part(0..sums.len())), KEEP);
+        let done = T::fold_vectors::<I, FX, false>(isa, lines, sums, Some(out.part(0..sums.len())), KEEP);
         if done < sums.len() {
             let rest = behind(lines, FX * done);
-            T::sums::<I, FX, ADD>(isa, &rest[..lines.len()], &mut sums[done..]);
+            T::sums::<I, FX, false>(isa, &rest[..lines.len()], &mut sums[done..]);
             self.render(isa, by, false, &sums[done..], &[], out.part(done..sums.len()));
         }
     }

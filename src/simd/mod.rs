@@ -180,14 +180,26 @@ pub trait Isa: Copy {
         0
     }
 
-    /// [`Isa::sums`] and [`Isa::narrow`] at once, as far as vectors go: how many. Without
-    /// `KEEP`, the sums are undefined afterwards.
+    /// Sums as [`Isa::sums`] sets them, `narrow`ed at once, as far as vectors go: how many. Without `KEEP`, the sums are undefined
+    /// afterwards.
     #[inline(always)]
-    fn finish_sums<T: Widen, const FX: usize, const ADD: bool, const KEEP: bool>(
+    fn finish_sums<T: Widen, const FX: usize, const KEEP: bool>(
         self,
         _lines: &[Line<'_, T>],
         _sums: &mut [T::Wide],
         _shift: u32,
+        _out: Row<'_, T>,
+    ) -> usize {
+        0
+    }
+
+    /// As [`Isa::finish_sums`], sums divided by counts of voxels that are not 0 (0 where there are none).
+    #[inline(always)]
+    fn finish_sparse<T: Widen, const FX: usize, const KEEP: bool>(
+        self,
+        _lines: &[Line<'_, T>],
+        _sums: &mut [T::Wide],
+        _counts: &mut [T::Wide],
         _out: Row<'_, T>,
     ) -> usize {
         0
@@ -255,13 +267,18 @@ impl Backend {
     /// Those this processor has, the best last.
     pub fn all() -> Vec<Backend> {
         #[allow(unused_mut)]
-        let mut all = vec![Backend(Set::Scalar(Scalar))];
+        let mut all = vec![Backend::scalar()];
         #[cfg(target_arch = "x86_64")]
         {
             all.extend(avx2::Avx2::detect().map(|token| Backend(Set::Avx2(token))));
             all.extend(avx512::Avx512::detect().map(|token| Backend(Set::Avx512(token))));
         }
         all
+    }
+
+    /// The one that every processor has.
+    pub fn scalar() -> Backend {
+        Backend(Set::Scalar(Scalar))
     }
 
     /// The name, as in `TINYBRAIN_SIMD`.

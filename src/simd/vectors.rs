@@ -43,6 +43,15 @@ pub trait Pairs {
     unsafe fn widen(v: VectorOf<Self>) -> (VectorOf<Self>, VectorOf<Self>);
     /// Wide sums by 2^shift, toward zero, as voxels.
     unsafe fn narrow(low: VectorOf<Self>, high: VectorOf<Self>, shift: u32) -> VectorOf<Self>;
+    /// Whether there are [`Pairs::quotients`].
+    const DIVIDES: bool;
+    /// Sums of up to eight voxels, divided by their number, as voxels; 0 where that is 0, and so the sum.
+    unsafe fn quotients(
+        low: VectorOf<Self>,
+        high: VectorOf<Self>,
+        few: VectorOf<Self>,
+        more: VectorOf<Self>,
+    ) -> VectorOf<Self>;
 }
 
 type VectorOf<P> = <<P as Pairs>::Sums as Sums>::V;
@@ -294,50 +303,112 @@ pub unsafe fn narrow<P: Pairs>(sums: &[P::Wide], shift: u32, out: Row<'_, P::Vox
     full
 }
 
-/// The last rows of cells of `FX` (1 or 2) columns: folded, added to the sums, and narrowed.
+/// Where the next vector is: behind the last one, and if there is less than a vector left, as much over again as makes one
+/// full. For loops that may do a voxel twice.
+#[inline(always)]
+fn next(i: usize, lanes: usize, len: usize) -> Option<usize> {
+    if i + lanes <= len {
+        Some(i)
+    } else if i < len && lanes <= len {
+        Some(len - lanes)
+    } else {
+        None
+    }
+}
+
+/// Whole cells of `FX` (1 or 2) columns: folded and narrowed.
 ///
 /// # Safety
 /// Needs the instructions.
 #[inline(always)]
-pub unsafe fn finish_sums<P: Pairs, const FX: usize, const ADD: bool, const KEEP: bool>(
+pub unsafe fn finish_sums<P: Pairs, const FX: usize, const KEEP: bool>(
     lines: &[Line<'_, P::Voxel>],
     sums: &mut [P::Wide],
     shift: u32,
     out: Row<'_, P::Voxel>,
 ) -> usize {
     // SAFETY: the caller has the instructions.
-    unsafe { side_by_side!(lines, finish_of::<P, FX, ADD, KEEP>(sums, shift, out)) }
+    unsafe { side_by_side!(lines, finish_of::<P, FX, KEEP>(sums, shift, out)) }
 }
 
 /// # Safety
 /// Needs the instructions.
 #[inline(always)]
-unsafe fn finish_of<P: Pairs, const FX: usize, const ADD: bool, const KEEP: bool, const ROWS: usize>(
+unsafe fn finish_of<P: Pairs, const FX: usize, const KEEP: bool, const ROWS: usize>(
     lines: &[Line<'_, P::Voxel>; ROWS],
     sums: &mut [P::Wide],
     shift: u32,
     out: Row<'_, P::Voxel>,
 ) -> usize {
     let lanes = VectorOf::<P>::BYTES / size_of::<P::Voxel>();
-    let full = sums.len().min(length(lines) / FX).min(out.voxels.len()) / lanes * lanes;
-    let out = Out::new(out, full);
-    for i in (0..full).step_by(lanes) {
-        // SAFETY: FX (i + lanes) <= line.len(), and i + lanes <= sums.len() and out.len(), by `full`.
+    let len = sums.len().min(length(lines) / FX).min(out.voxels.len());
+    let out = Out::new(out, len / lanes * lanes);
+    let (mut i, mut done) = (0, 0);
+    while let Some(at) = next(i, lanes, len) {
+        // SAFETY: at + lanes <= len, and FX len voxels are in each line, len in the sums and in the row.
         unsafe {
-            let (mut low, mut high) = cells::<P, FX, false, ROWS>(lines, i);
-            let at = sums.as_mut_ptr().add(i);
-            if ADD {
-                low = P::Sums::plus(VectorOf::<P>::load(at), low);
-                high = P::Sums::plus(VectorOf::<P>::load(at.add(lanes / 2)), high);
-            }
+            let (low, high) = cells::<P, FX, false, ROWS>(lines, at);
             if KEEP {
-                low.store(at);
-                high.store(at.add(lanes / 2));
+                let to = sums.as_mut_ptr().add(at);
+                low.store(to);
+                high.store(to.add(lanes / 2));
             }
-            out.put(i, P::narrow(low, high, shift));
+            out.put(at, P::narrow(low, high, shift));
         }
+        (i, done) = (i + lanes, len);
     }
-    full
+    done
+}
+
+/// Whole cells of `FX` (1 or 2) columns, without background: folded, counted and divided.
+///
+/// # Safety
+/// Needs the instructions.
+#[inline(always)]
+pub unsafe fn finish_sparse<P: Pairs, const FX: usize, const KEEP: bool>(
+    lines: &[Line<'_, P::Voxel>],
+    sums: &mut [P::Wide],
+    counts: &mut [P::Wide],
+    out: Row<'_, P::Voxel>,
+) -> usize {
+    if !P::DIVIDES {
+        return 0;
+    }
+    // SAFETY: the caller has the instructions.
+    unsafe { side_by_side!(lines, finish_sparse_of::<P, FX, KEEP>(sums, counts, out)) }
+}
+
+/// # Safety
+/// Needs the instructions.
+#[inline(always)]
+unsafe fn finish_sparse_of<P: Pairs, const FX: usize, const KEEP: bool, const ROWS: usize>(
+    lines: &[Line<'_, P::Voxel>; ROWS],
+    sums: &mut [P::Wide],
+    counts: &mut [P::Wide],
+    out: Row<'_, P::Voxel>,
+) -> usize {
+    const { assert!(FX * ROWS <= 8, "as many as `quotients` can count") };
+    let lanes = VectorOf::<P>::BYTES / size_of::<P::Voxel>();
+    let len = sums.len().min(counts.len()).min(length(lines) / FX).min(out.voxels.len());
+    let out = Out::new(out, len / lanes * lanes);
+    let (mut i, mut done) = (0, 0);
+    while let Some(at) = next(i, lanes, len) {
+        // SAFETY: at + lanes <= len, and FX len voxels are in each line, len in the sums, the counts and the row.
+        unsafe {
+            let (low, high) = cells::<P, FX, false, ROWS>(lines, at);
+            let (few, more) = cells::<P, FX, true, ROWS>(lines, at);
+            if KEEP {
+                let (to, count) = (sums.as_mut_ptr().add(at), counts.as_mut_ptr().add(at));
+                low.store(to);
+                high.store(to.add(lanes / 2));
+                few.store(count);
+                more.store(count.add(lanes / 2));
+            }
+            out.put(at, P::quotients(low, high, few, more));
+        }
+        (i, done) = (i + lanes, len);
+    }
+    done
 }
 
 /// Minima or maxima of cells of `FX` (1 or 2) columns, set or folded onto what is there, and written to `out` if it is given.
@@ -369,14 +440,15 @@ unsafe fn extrema_of<O: Order, T: Voxel, A: Voxel, const FX: usize, const ADD: b
     const { assert!((FX == 1 || FX == 2) && ROWS >= 1) };
     const { assert!(size_of::<T>() == size_of::<<O::Lanes as Lanes>::Label>() && size_of::<T>() == size_of::<A>()) };
     let lanes = OrderedOf::<O>::BYTES / size_of::<T>();
-    let full = ends.len().min(length(lines) / FX) / lanes * lanes;
+    let len = ends.len().min(length(lines) / FX);
     let out = out.map(|row| {
-        assert!(row.voxels.len() >= full);
-        Out::new(row, full)
+        assert!(row.voxels.len() >= len);
+        Out::new(row, len / lanes * lanes)
     });
-    for i in (0..full).step_by(lanes) {
+    let (mut next_i, mut done) = (0, 0);
+    while let Some(i) = next(next_i, lanes, len) {
         lines.iter().for_each(|line| line.announce(FX * i, FX * OrderedOf::<O>::BYTES));
-        // SAFETY: FX (i + lanes) <= line.len(), and i + lanes <= ends.len() and out.len(), by `full`.
+        // SAFETY: i + lanes <= len, and FX len numbers are in each line, len in the ends and in the row.
         unsafe {
             let at = ends.as_mut_ptr().add(i);
             let mut end = ends_of::<O, T, FX, MAX>(lines[0].voxels.as_ptr().add(FX * i), lanes);
@@ -393,8 +465,9 @@ unsafe fn extrema_of<O: Order, T: Voxel, A: Voxel, const FX: usize, const ADD: b
                 out.put(i, end);
             }
         }
+        (next_i, done) = (next_i + lanes, len);
     }
-    full
+    done
 }
 
 /// # Safety

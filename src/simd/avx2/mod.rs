@@ -66,7 +66,7 @@ impl Isa for Avx2 {
     }
 
     #[inline(always)]
-    fn finish_sums<T: Widen, const FX: usize, const ADD: bool, const KEEP: bool>(
+    fn finish_sums<T: Widen, const FX: usize, const KEEP: bool>(
         self,
         lines: &[Line<'_, T>],
         sums: &mut [T::Wide],
@@ -74,7 +74,19 @@ impl Isa for Avx2 {
         out: Row<'_, T>,
     ) -> usize {
         // SAFETY: `self` is the proof that the instructions are there.
-        unsafe { vectors::finish_sums::<T::Avx2, FX, ADD, KEEP>(lines, sums, shift, out) }
+        unsafe { vectors::finish_sums::<T::Avx2, FX, KEEP>(lines, sums, shift, out) }
+    }
+
+    #[inline(always)]
+    fn finish_sparse<T: Widen, const FX: usize, const KEEP: bool>(
+        self,
+        lines: &[Line<'_, T>],
+        sums: &mut [T::Wide],
+        counts: &mut [T::Wide],
+        out: Row<'_, T>,
+    ) -> usize {
+        // SAFETY: `self` is the proof that the instructions are there.
+        unsafe { vectors::finish_sparse::<T::Avx2, FX, KEEP>(lines, sums, counts, out) }
     }
 
     #[inline(always)]
@@ -163,11 +175,8 @@ impl Vector for __m256i {
 }
 
 /// Puts quarters 0, 2, 1, 3 of a vector in order.
-///
-/// # Safety
-/// Needs AVX2.
-#[inline(always)]
-unsafe fn mend(v: __m256i) -> __m256i {
-    // SAFETY: the caller has AVX2.
-    unsafe { _mm256_permute4x64_epi64::<0b11_01_10_00>(v) }
+#[inline]
+#[target_feature(enable = "avx2")]
+fn mend(v: __m256i) -> __m256i {
+    _mm256_permute4x64_epi64::<0b11_01_10_00>(v)
 }

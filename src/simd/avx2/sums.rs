@@ -33,7 +33,7 @@ sums! {
 
 macro_rules! pairs {
     ($($name:ident, $voxel:ty, $wide:ty, $sums:ident, |$v:ident| $pairs:expr, $occupied:expr, $widen:ident,
-        |$low:ident, $high:ident, $shift:ident| $narrow:expr;)*) => {$(
+        |$low:ident, $high:ident, $shift:ident| $narrow:expr $(, $quotients:ident)?;)*) => {$(
         pub struct $name;
 
         impl Pairs for $name {
@@ -60,6 +60,20 @@ macro_rules! pairs {
                 // SAFETY: the caller has AVX2.
                 unsafe { $narrow }
             }
+            const DIVIDES: bool = {
+                let named: &[&str] = &[$(stringify!($quotients))?];
+                !named.is_empty()
+            };
+            #[inline(always)]
+            unsafe fn quotients(low: __m256i, high: __m256i, few: __m256i, more: __m256i) -> __m256i {
+                // SAFETY: the caller has AVX2.
+                $(return unsafe { $quotients(low, high, few, more) };)?
+                #[allow(unreachable_code)]
+                {
+                    let _ = (low, high, few, more);
+                    unreachable!("not divided in vectors")
+                }
+            }
         }
     )*};
 }
@@ -70,7 +84,7 @@ pairs! {
         _mm256_cvtepu8_epi16, |low, high, shift| {
         let by = _mm_cvtsi32_si128(shift as i32);
         mend(_mm256_packus_epi16(_mm256_srl_epi16(low, by), _mm256_srl_epi16(high, by)))
-    };
+    }, quotients_of_words;
     I8Pairs, i8, i16, WordSums, |v| _mm256_maddubs_epi16(_mm256_set1_epi8(1), v), _mm256_min_epu8(v, _mm256_set1_epi8(1)),
         _mm256_cvtepi8_epi16, |low, high, shift| {
         mend(_mm256_packs_epi16(halved_words(low, shift), halved_words(high, shift)))
@@ -81,7 +95,7 @@ pairs! {
         _mm256_min_epu16(v, _mm256_set1_epi16(1)), _mm256_cvtepu16_epi32, |low, high, shift| {
         let by = _mm_cvtsi32_si128(shift as i32);
         mend(_mm256_packus_epi32(_mm256_srl_epi32(low, by), _mm256_srl_epi32(high, by)))
-    };
+    }, quotients_of_doubles;
     I16Pairs, i16, i32, DoubleSums, |v| _mm256_madd_epi16(v, _mm256_set1_epi16(1)), _mm256_min_epu16(v, _mm256_set1_epi16(1)),
         _mm256_cvtepi16_epi32, |low, high, shift| {
         mend(_mm256_packs_epi32(halved_doubles(low, shift), halved_doubles(high, shift)))
@@ -173,4 +187,37 @@ fn f32_occupied(v: __m256i) -> __m256i {
     // Unordered or not equal: NaN is a value, -0.0 is background.
     let value = _mm256_cmp_ps::<_CMP_NEQ_UQ>(_mm256_castsi256_ps(v), _mm256_setzero_ps());
     _mm256_castps_si256(_mm256_and_ps(value, _mm256_set1_ps(1.0)))
+}
+
+/// Sums of bytes by counts of at most 8: times 2, times 2^15 / count rounded up, in the high half of the product. What rounding up adds is
+/// at most 2 sum / 2^16, and less than 1 / count while count is at most 11.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn quotients_of_words(low: __m256i, high: __m256i, few: __m256i, more: __m256i) -> __m256i {
+    // The low bytes of 2^15 / 1 to 2^15 / 8, then the high bytes.
+    #[rustfmt::skip]
+    let table = _mm256_broadcastsi128_si256(_mm_setr_epi8(
+        0x00, 0x00, 0xab_u8 as i8, 0x00, 0x9a_u8 as i8, 0x56, 0x4a, 0x00,
+        0x80_u8 as i8, 0x40, 0x2a, 0x20, 0x19, 0x15, 0x12, 0x10,
+    ));
+    // Both bytes of a word look up their own: count - 1, and count + 7. Where the count is 0 so is the sum.
+    let places = |count| _mm256_add_epi16(_mm256_mullo_epi16(count, _mm256_set1_epi16(0x0101)), _mm256_set1_epi16(0x06ff));
+    let by = _mm256_shuffle_epi8(table, places(few));
+    let low = _mm256_mulhi_epu16(_mm256_add_epi16(low, low), by);
+    let by = _mm256_shuffle_epi8(table, places(more));
+    let high = _mm256_mulhi_epu16(_mm256_add_epi16(high, high), by);
+    mend(_mm256_packus_epi16(low, high))
+}
+
+/// Sums of words by counts of at most 8, in floats: half a unit added keeps a quotient further from the next integer than rounding
+/// can move it.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn quotients_of_doubles(low: __m256i, high: __m256i, few: __m256i, more: __m256i) -> __m256i {
+    // The reciprocals of 8, 1, 2 ... 7: places are taken modulo 8. Where the count is 0 so is the sum.
+    let table = _mm256_setr_ps(0.125, 1.0, 0.5, 1.0 / 3.0, 0.25, 0.2, 1.0 / 6.0, 1.0 / 7.0);
+    let half = _mm256_set1_ps(0.5);
+    let low = _mm256_mul_ps(_mm256_add_ps(_mm256_cvtepi32_ps(low), half), _mm256_permutevar8x32_ps(table, few));
+    let high = _mm256_mul_ps(_mm256_add_ps(_mm256_cvtepi32_ps(high), half), _mm256_permutevar8x32_ps(table, more));
+    mend(_mm256_packus_epi32(_mm256_cvttps_epi32(low), _mm256_cvttps_epi32(high)))
 }

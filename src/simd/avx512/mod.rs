@@ -20,6 +20,9 @@ use super::views::{Line, Row, Voxel};
 use super::{Adjacent, Cells, Comparable, Isa, Kernel, Label, Widen, scalar};
 use std::arch::x86_64::*;
 
+/// Bytes of a vector: rows of fewer are left to AVX2.
+const VECTOR: usize = <__m512i as Vector>::BYTES;
+
 /// Proof that this processor has these instructions: only [`Avx512::detect`] makes one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Avx512(());
@@ -72,15 +75,37 @@ impl Isa for Avx512 {
     }
 
     #[inline(always)]
-    fn finish_sums<T: Widen, const FX: usize, const ADD: bool, const KEEP: bool>(
+    fn finish_sums<T: Widen, const FX: usize, const KEEP: bool>(
         self,
         lines: &[Line<'_, T>],
         sums: &mut [T::Wide],
         shift: u32,
         out: Row<'_, T>,
     ) -> usize {
-        // SAFETY: `self` is the proof that the instructions are there.
-        unsafe { vectors::finish_sums::<T::Avx512, FX, ADD, KEEP>(lines, sums, shift, out) }
+        // SAFETY: `self` is the proof that the instructions are there, and those of AVX2.
+        unsafe {
+            if sums.len() < VECTOR / size_of::<T>() {
+                return vectors::finish_sums::<T::Avx2, FX, KEEP>(lines, sums, shift, out);
+            }
+            vectors::finish_sums::<T::Avx512, FX, KEEP>(lines, sums, shift, out)
+        }
+    }
+
+    #[inline(always)]
+    fn finish_sparse<T: Widen, const FX: usize, const KEEP: bool>(
+        self,
+        lines: &[Line<'_, T>],
+        sums: &mut [T::Wide],
+        counts: &mut [T::Wide],
+        out: Row<'_, T>,
+    ) -> usize {
+        // SAFETY: `self` is the proof that the instructions are there, and those of AVX2.
+        unsafe {
+            if sums.len() < VECTOR / size_of::<T>() {
+                return vectors::finish_sparse::<T::Avx2, FX, KEEP>(lines, sums, counts, out);
+            }
+            vectors::finish_sparse::<T::Avx512, FX, KEEP>(lines, sums, counts, out)
+        }
     }
 
     #[inline(always)]
@@ -91,8 +116,13 @@ impl Isa for Avx512 {
         out: Option<Row<'_, T>>,
         keep: bool,
     ) -> usize {
-        // SAFETY: `self` is the proof that the instructions are there.
-        unsafe { vectors::extrema::<K::Avx512, T, A, FX, ADD, MAX>(lines, ends, out, keep) }
+        // SAFETY: `self` is the proof that the instructions are there, and those of AVX2.
+        unsafe {
+            if ends.len() < VECTOR / size_of::<T>() {
+                return vectors::extrema::<K::Avx2, T, A, FX, ADD, MAX>(lines, ends, out, keep);
+            }
+            vectors::extrema::<K::Avx512, T, A, FX, ADD, MAX>(lines, ends, out, keep)
+        }
     }
 
     #[inline(always)]
@@ -172,13 +202,10 @@ impl Vector for __m512i {
 }
 
 /// Puts eighths 0, 2, 4, 6, 1, 3, 5, 7 of a vector in order.
-///
-/// # Safety
-/// Needs AVX-512.
-#[inline(always)]
-unsafe fn mend(v: __m512i) -> __m512i {
-    // SAFETY: the caller has AVX-512.
-    unsafe { _mm512_permutexvar_epi64(_mm512_setr_epi64(0, 2, 4, 6, 1, 3, 5, 7), v) }
+#[inline]
+#[target_feature(enable = "avx2,avx512f,avx512bw,avx512dq,avx512vl,avx512vbmi")]
+fn mend(v: __m512i) -> __m512i {
+    _mm512_permutexvar_epi64(_mm512_setr_epi64(0, 2, 4, 6, 1, 3, 5, 7), v)
 }
 
 /// The places 0, 2, 4 ... of two vectors of bytes, or with `ODD` 1, 3, 5 ...; likewise of wider numbers.

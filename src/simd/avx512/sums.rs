@@ -35,7 +35,7 @@ sums! {
 
 macro_rules! pairs {
     ($($name:ident, $voxel:ty, $wide:ty, $sums:ident, |$v:ident| $pairs:expr, $occupied:expr, $widen:ident,
-        |$low:ident, $high:ident, $shift:ident| $narrow:expr;)*) => {$(
+        |$low:ident, $high:ident, $shift:ident| $narrow:expr $(, $quotients:ident)?;)*) => {$(
         pub struct $name;
 
         impl Pairs for $name {
@@ -62,6 +62,20 @@ macro_rules! pairs {
                 // SAFETY: the caller has AVX-512.
                 unsafe { $narrow }
             }
+            const DIVIDES: bool = {
+                let named: &[&str] = &[$(stringify!($quotients))?];
+                !named.is_empty()
+            };
+            #[inline(always)]
+            unsafe fn quotients(low: __m512i, high: __m512i, few: __m512i, more: __m512i) -> __m512i {
+                // SAFETY: the caller has AVX-512.
+                $(return unsafe { $quotients(low, high, few, more) };)?
+                #[allow(unreachable_code)]
+                {
+                    let _ = (low, high, few, more);
+                    unreachable!("not divided in vectors")
+                }
+            }
         }
     )*};
 }
@@ -72,7 +86,7 @@ pairs! {
         _mm512_cvtepu8_epi16, |low, high, shift| {
         let by = _mm_cvtsi32_si128(shift as i32);
         mend(_mm512_packus_epi16(_mm512_srl_epi16(low, by), _mm512_srl_epi16(high, by)))
-    };
+    }, quotients_of_words;
     I8Pairs, i8, i16, WordSums, |v| _mm512_maddubs_epi16(_mm512_set1_epi8(1), v), _mm512_min_epu8(v, _mm512_set1_epi8(1)),
         _mm512_cvtepi8_epi16, |low, high, shift| {
         mend(_mm512_packs_epi16(halved_words(low, shift), halved_words(high, shift)))
@@ -83,7 +97,7 @@ pairs! {
         _mm512_min_epu16(v, _mm512_set1_epi16(1)), _mm512_cvtepu16_epi32, |low, high, shift| {
         let by = _mm_cvtsi32_si128(shift as i32);
         mend(_mm512_packus_epi32(_mm512_srl_epi32(low, by), _mm512_srl_epi32(high, by)))
-    };
+    }, quotients_of_doubles;
     I16Pairs, i16, i32, DoubleSums, |v| _mm512_madd_epi16(v, _mm512_set1_epi16(1)), _mm512_min_epu16(v, _mm512_set1_epi16(1)),
         _mm512_cvtepi16_epi32, |low, high, shift| {
         mend(_mm512_packs_epi32(halved_doubles(low, shift), halved_doubles(high, shift)))
@@ -162,4 +176,40 @@ fn f32_narrow(low: __m512i, high: __m512i, shift: u32) -> __m512i {
     let low = _mm512_cvtpd_ps(_mm512_mul_pd(_mm512_castsi512_pd(low), by));
     let high = _mm512_cvtpd_ps(_mm512_mul_pd(_mm512_castsi512_pd(high), by));
     _mm512_castps_si512(_mm512_insertf32x8::<1>(_mm512_castps256_ps512(low), high))
+}
+
+/// Sums of bytes by counts of at most 8: times 2, times 2^15 / count rounded up, in the high half of the product. What rounding up adds is
+/// at most 2 sum / 2^16, and less than 1 / count while count is at most 11.
+#[inline]
+#[target_feature(enable = "avx2,avx512f,avx512bw,avx512dq,avx512vl,avx512vbmi")]
+fn quotients_of_words(low: __m512i, high: __m512i, few: __m512i, more: __m512i) -> __m512i {
+    const BY: [u16; 32] = {
+        let mut by = [0; 32];
+        let mut count = 1;
+        while count <= 8 {
+            by[count] = 32768u16.div_ceil(count as u16);
+            count += 1;
+        }
+        by
+    };
+    // SAFETY: the table is a vector.
+    let table = unsafe { _mm512_loadu_si512(BY.as_ptr().cast()) };
+    let low = _mm512_mulhi_epu16(_mm512_add_epi16(low, low), _mm512_permutexvar_epi16(few, table));
+    let high = _mm512_mulhi_epu16(_mm512_add_epi16(high, high), _mm512_permutexvar_epi16(more, table));
+    mend(_mm512_packus_epi16(low, high))
+}
+
+/// Sums of words by counts of at most 8, in floats: half a unit added keeps a quotient further from the next integer than rounding
+/// can move it.
+#[inline]
+#[target_feature(enable = "avx2,avx512f,avx512bw,avx512dq,avx512vl,avx512vbmi")]
+fn quotients_of_doubles(low: __m512i, high: __m512i, few: __m512i, more: __m512i) -> __m512i {
+    // Where the count is 0 so is the sum.
+    let table = _mm512_setr_ps(
+        0.0, 1.0, 0.5, 1.0 / 3.0, 0.25, 0.2, 1.0 / 6.0, 1.0 / 7.0, 0.125, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0,
+    );
+    let half = _mm512_set1_ps(0.5);
+    let low = _mm512_mul_ps(_mm512_add_ps(_mm512_cvtepi32_ps(low), half), _mm512_permutexvar_ps(few, table));
+    let high = _mm512_mul_ps(_mm512_add_ps(_mm512_cvtepi32_ps(high), half), _mm512_permutexvar_ps(more, table));
+    mend(_mm512_packus_epi32(_mm512_cvttps_epi32(low), _mm512_cvttps_epi32(high)))
 }
