@@ -156,19 +156,19 @@ impl<T: Voxel + Mean<A>, A: Quotient> Render<T, A> for Means<'_> {
     }
 
     #[inline(always)]
-    fn finish<I: Isa, const FX: usize, const KEEP: bool>(
+    fn finish<I: Isa, const FX: usize, const KEEP: bool, const N: usize>(
         &self,
         isa: I,
         by: &Weight,
-        lines: &[Line<'_, T>],
+        lines: &[Line<'_, T>; N],
         sums: &mut [A],
         counts: &mut [A],
         out: Row<'_, T>,
     ) {
         if self.0.sparse {
-            T::finish_sparse::<I, FX, KEEP>(isa, lines, sums, counts, out);
+            T::finish_sparse::<I, FX, KEEP, N>(isa, lines, sums, counts, out);
         } else {
-            T::finish::<I, FX, KEEP>(isa, lines, sums, by.shift.unwrap_or_default(), out);
+            T::finish::<I, FX, KEEP, N>(isa, lines, sums, by.shift.unwrap_or_default(), out);
         }
     }
 }

@@ -1,16 +1,15 @@
-//! The cascade: rows of the input folded into rows of sums, and these, as soon as a row of cells is complete, rendered
-//! and folded on into the level above, while they are in L1.
+//! The cascade: panels of the input folded into panels of sums, and these, as soon as they are complete, rendered and folded on
+//! into the levels above, while they are in L1.
 //!
-//! Five mips then cost little more than one, and there is no phase without reads: while a row is folded, memory is asked for
-//! what comes a few KiB later. A panel of the input passes through all levels that it completes, row by row; a
-//! level whose cells are made of several panels (slices along other axes, or pieces of large cells) keeps all its rows until the
-//! last of them has come, the others need only one.
+//! Five mips then cost little more than one. The rows of a cell are read side by side, those of several slices too, so that most
+//! cells are whole after one look and their sums need not leave the registers; memory is asked for in the order of its
+//! addresses, ahead of the reads. Cells of several panels (many slices, or pieces of large cells) stay pending until the last has come.
 
-use crate::fold::{Fold, Shape, Sum, Summand, What};
+use crate::fold::{Fold, Shape, Sum, Summand, What, fold_rest};
 use crate::grid::{Ascent, Edge, Grid, Pooling, SIBLINGS};
 use crate::simd::tiles::Tile;
-use crate::simd::views::{Line, Panel, PanelMut, Row, Source, Span, Voxel, behind};
-use crate::simd::{Backend, Isa, Kernel, SIDE};
+use crate::simd::views::{CellLines, Line, Panel, PanelMut, Row, Source, Span, Voxel};
+use crate::simd::{Backend, FOLDED, Isa, Kernel, SIDE};
 use std::marker::PhantomData;
 use std::ops::Range;
 
@@ -33,11 +32,11 @@ pub trait Render<T, A>: Renderer {
 
     /// Folds the lines of full cells of `FX` (1 or 2) columns and writes their voxels at once; `KEEP`: sums and counts (if there
     /// are any) are needed afterwards.
-    fn finish<I: Isa, const FX: usize, const KEEP: bool>(
+    fn finish<I: Isa, const FX: usize, const KEEP: bool, const N: usize>(
         &self,
         isa: I,
         by: &Self::Divisor,
-        lines: &[Line<'_, T>],
+        lines: &[Line<'_, T>; N],
         sums: &mut [A],
         counts: &mut [A],
         out: Row<'_, T>,
@@ -70,37 +69,36 @@ pub struct Sums<T, N, A, D> {
     scattered: Vec<Vec<T>>,
 }
 
-/// The pending sums of a level.
+/// The pending sums of a level: rows of a panel, and counts, if they are kept.
 struct Level<A> {
     sums: Vec<A>,
     counts: Vec<A>,
-    /// How many rows it keeps: all of a panel, or those of a cell of the level above.
-    rows: usize,
 }
 
 impl<A: Sum> Level<A> {
     fn new(grid: &Grid, level: usize, counts: bool) -> Self {
-        let above = if level < grid.levels() { grid.inner_factor(1, level + 1) } else { 1 };
-        let (cols, all) = (grid.panel_cols(level), grid.panel_len(level) / grid.panel_cols(level));
-        let rows = if grid.children(level).is_empty() { above.min(all) } else { all };
-        let sums = vec![A::default(); rows * cols];
+        let sums = vec![A::default(); grid.panel_len(level)];
         let counts = if counts { sums.clone() } else { Vec::new() };
-        Level { sums, counts, rows }
+        Level { sums, counts }
     }
 
-    /// Sums and counts (if they are kept) of row `j`.
-    #[inline(always)]
-    fn row_mut(&mut self, j: usize, cols: usize) -> (&mut [A], &mut [A]) {
-        let start = j % self.rows * cols;
-        let counts = if self.counts.is_empty() { &mut [][..] } else { &mut self.counts[start..start + cols] };
-        (&mut self.sums[start..start + cols], counts)
+    /// Puts the rendered voxels in the place of their sums.
+    fn restart<T: Summand<A>>(&mut self, voxels: &mut PanelMut<'_, T>) {
+        let cols = voxels.cols();
+        for j in 0..voxels.rows() {
+            let (sums, counts) = self.row(j, cols);
+            let row = voxels.row_mut(j);
+            sums.iter_mut().zip(&*row.voxels).for_each(|(sum, &voxel)| *sum = voxel.lift());
+            counts.iter_mut().zip(&*row.voxels).for_each(|(count, &voxel)| *count = voxel.occupied());
+        }
     }
 
-    /// The sums of row `j` (`counts`: its counts), to read.
+    /// Sums and counts of row `j`.
     #[inline(always)]
-    fn line(&self, j: usize, cols: usize, counts: bool) -> Line<'_, A> {
-        let start = j % self.rows * cols;
-        Line::here(&(if counts { &self.counts } else { &self.sums })[start..start + cols])
+    fn row(&mut self, j: usize, cols: usize) -> (&mut [A], &mut [A]) {
+        let row = j * cols..(j + 1) * cols;
+        let counts = if self.counts.is_empty() { &mut [][..] } else { &mut self.counts[row.clone()] };
+        (&mut self.sums[row], counts)
     }
 }
 
@@ -108,9 +106,10 @@ impl<A: Sum> Level<A> {
 #[derive(Clone, Copy)]
 struct Step<D> {
     shape: Shape,
-    /// Extents of the level's panel.
+    /// Extents of the level's panel, and rows of the panel below.
     rows: usize,
     cols: usize,
+    below: usize,
     /// Whether this child is the first of its panel, and the last; and how often it counts.
     first: bool,
     last: bool,
@@ -164,6 +163,7 @@ where
                 },
                 rows: region[1].len,
                 cols: region[0].len,
+                below: ascent.regions[level - 1][1].len,
                 first: child.first,
                 last: child.last,
                 weight: child.weight,
@@ -184,8 +184,7 @@ where
     }
 }
 
-/// Takes the rows of a panel through the levels. Every row is a kernel call of its own: one large kernel would need more
-/// registers than there are, and spend its time on moving them about.
+/// Takes panels of the input through the levels that they reach.
 struct Cascade<'a, 'o, T, N, A, R: Renderer> {
     backend: Backend,
     /// Panels of the input, all of one shape.
@@ -204,191 +203,139 @@ where
     A: Sum,
     R: Render<T, N> + Render<T, A>,
 {
-    fn run(&mut self) {
-        let step = &self.steps[0];
-        let ([fx, fy], below) = (step.shape.factor, self.from[0].rows());
+    fn run(self) {
+        let Cascade { backend, from, render, steps, first, rest, outs } = self;
+        let (step, [fx, fy], below) = (&steps[0], steps[0].shape.factor, from[0].rows());
         // Where these panels hold whole cells and a kernel takes all lines of one side by side, nothing is pending.
-        let whole = step.first && step.last && fx <= 2 && fy * self.from.len() <= SIDE;
-        let whole = whole && <R as Render<T, N>>::finishes(self.render, &step.by);
-        // So many rows at once as are kept until the level above takes them.
-        let most = if self.steps.len() > 1 { self.first.rows } else { step.rows };
-        let mut j = 0;
-        while j < step.rows {
-            let (cell, times) = step.cell(j, below);
-            let mut end = j + 1;
-            if whole && times == 1 {
-                if cell.len() == fy {
-                    end = (j + most).min(below / fy);
-                }
-                self.backend.run(Whole {
-                    render: self.render,
-                    step,
-                    keep: self.steps.len() > 1,
-                    from: self.from,
-                    cell: cell.len(),
-                    rows: j..end,
-                    level: &mut *self.first,
-                    out: &mut self.outs[0],
-                });
-            } else {
-                self.row(j, cell, times);
+        let whole = step.first && step.last && step.weight == 1 && fx <= 2 && matches!(fy * from.len(), 1 | 2 | SIDE);
+        let mut done = 0;
+        if whole && <R as Render<T, N>>::finishes(render, &step.by) {
+            done = below / fy;
+            let keep = steps.len() > 1;
+            if done > 0 {
+                backend.run(Whole { render, step, keep, from, rows: done, level: &mut *first, out: &mut outs[0] });
             }
-            for j in j..end {
-                if step.last && step.restarts {
-                    let (sums, counts) = self.first.row_mut(j, step.cols);
-                    restart(self.outs[0].row_mut(j).voxels, sums, counts);
-                }
-                if step.last && self.steps.len() > 1 {
-                    self.rise(j);
-                }
-            }
-            j = end;
         }
-    }
-
-    /// Folds the rows of the input that make row `j` of level 1, and renders it if it is complete.
-    fn row(&mut self, j: usize, rows: Range<usize>, times: usize) {
-        let Cascade { backend, from, render, steps, .. } = *self;
-        let step = &steps[0];
-        let (sums, counts) = self.first.row_mut(j, step.cols);
-        let mut add = !step.first;
-        let line = |panel: usize, y, first, count| from[panel].line(y, first, count);
-        each_group(from.len(), rows, times, line, |lines, n, last| {
-            let lines = &lines[..n];
-            let render = (step.last && last).then(|| (render, &step.by, j + 1 == step.rows, self.outs[0].row_mut(j)));
-            let (sums, counts) = (&mut *sums, &mut *counts);
-            backend.run(FoldRow { lines, counted: lines, what: What::Presence, shape: step.shape, add, sums, counts, render });
-            add = true;
-        });
-    }
-
-    /// Takes row `below` of level 1, which is complete, into the levels above, as far as rows become complete by it.
-    #[inline(always)]
-    fn rise(&mut self, mut below: usize) {
-        let Cascade { backend, render, steps, .. } = *self;
+        if done < step.rows {
+            let out = outs.get_mut(0).filter(|_| step.last);
+            fold_panels(backend, render, step, from, None, done..step.rows, first, out);
+        }
+        if step.restarts && step.last {
+            first.restart(&mut outs[0]);
+        }
         for k in 1..steps.len() {
-            let (lower, step) = (&steps[k - 1], &steps[k]);
-            let j = below / step.shape.factor[1];
-            let (rows, times) = step.cell(j, lower.rows);
-            if below + 1 < rows.end {
-                return;
+            let (lower, upper) = rest.split_at_mut(k - 1);
+            let (step, cols, out) = (&steps[k], steps[k - 1].cols, outs.get_mut(k));
+            match lower.last() {
+                None => fold_up(backend, render, step, &*first, cols, &mut upper[0], out),
+                Some(lower) => fold_up(backend, render, step, lower, cols, &mut upper[0], out),
             }
-            let (done, pending) = self.rest.split_at_mut(k - 1);
-            let (sums, counts) = pending[0].row_mut(j, step.cols);
-            let render = step.last.then(|| (render, &step.by, j + 1 == step.rows, self.outs[k].row_mut(j)));
-            match done.last() {
-                None => fold_up(backend, self.first, lower.cols, rows, times, step, sums, counts, render),
-                Some(level) => fold_up(backend, level, lower.cols, rows, times, step, sums, counts, render),
+            if step.restarts && step.last {
+                upper[0].restart(&mut outs[k]);
             }
-            if !step.last {
-                return;
-            }
-            if step.restarts {
-                let (sums, counts) = pending[0].row_mut(j, step.cols);
-                restart(self.outs[k].row_mut(j).voxels, sums, counts);
-            }
-            below = j;
         }
     }
 }
 
-/// How a row is rendered, if it is complete: by what, whether it is the last of its panel, and where to.
-type Rendering<'a, T, R> = Option<(&'a R, &'a <R as Renderer>::Divisor, bool, Row<'a, T>)>;
-
-/// Folds rows of sums, and of counts if there are any, into a row of the level above.
-#[allow(clippy::too_many_arguments)]
-fn fold_up<T, S: Summand<A> + Sum, A: Sum, R: Render<T, A>>(
+/// Folds the panel of a level into that of the level above.
+fn fold_up<T, S: Summand<A>, A: Sum, R: Render<T, A>>(
     backend: Backend,
-    from: &Level<S>,
-    cols: usize,
-    rows: Range<usize>,
-    times: usize,
+    render: &R,
     step: &Step<R::Divisor>,
-    sums: &mut [A],
-    counts: &mut [A],
-    mut render: Rendering<'_, T, R>,
-) {
-    let mut add = !step.first;
-    each_group(1, rows, times, |_, y, _, _| y, |&rows, n, last| {
-        let lines = |of_counts| rows.map(|y| from.line(y, cols, of_counts));
-        let (lines, counted) = (lines(false), lines(!counts.is_empty()));
-        let render = if last { render.take() } else { None };
-        let (what, shape) = (What::Value, step.shape);
-        let (sums, counts) = (&mut *sums, &mut *counts);
-        backend.run(FoldRow { lines: &lines[..n], counted: &counted[..n], what, shape, add, sums, counts, render });
-        add = true;
-    });
+    lower: &Level<S>,
+    cols: usize,
+    level: &mut Level<A>,
+    out: Option<&mut PanelMut<'_, T>>,
+) where
+    T: Summand<A>,
+{
+    let len = step.below * cols;
+    let from = &[Panel::dense(&lower.sums[..len], cols)];
+    let counts = &[Panel::dense(&lower.counts[..len.min(lower.counts.len())], cols)];
+    fold_panels(backend, render, step, from, Some(counts), 0..step.rows, level, out);
 }
 
-/// Calls `fold` with the rows of a cell, as many side by side as there are kernels for, and tells it how many and whether they come
-/// last. `row` gives row y of a panel, which is one of `count` from `first` on that are read at the same time. If the cell
-/// counts several `times`, its rows come as often.
-#[inline(always)]
-fn each_group<L: Copy>(
-    panels: usize,
+/// Folds panels (and if they are sums, their counts) into rows of the panel of the level above, and writes the voxels of those
+/// rows to `out`, if they are complete. Every row is a kernel call or two of its own: kernels that hold a loop over rows
+/// and all the ways along a row are slow to compile, and short of registers.
+#[allow(clippy::too_many_arguments)]
+fn fold_panels<S: Summand<A>, T, A: Sum, R: Render<T, A>>(
+    backend: Backend,
+    render: &R,
+    step: &Step<R::Divisor>,
+    from: &[Panel<'_, S>],
+    counted: Option<&[Panel<'_, S>]>,
     rows: Range<usize>,
-    times: usize,
-    row: impl Fn(usize, usize, usize, usize) -> L,
-    mut fold: impl FnMut(&[L; SIDE], usize, bool),
+    level: &mut Level<A>,
+    mut out: Option<&mut PanelMut<'_, T>>,
 ) {
-    let unit = if panels == 1 { SIDE } else { SIDE / 2 };
-    for time in 1..=times {
-        let (mut group, mut n) = ([row(0, rows.start, rows.start, 1); SIDE], 0);
-        for panel in 0..panels {
-            let mut first = rows.start;
-            while first < rows.end {
-                let count = unit.min(rows.end - first);
-                if n + count > SIDE {
-                    fold(&group, n, false);
-                    n = 0;
+    let shape = step.shape;
+    let (counted, what) = counted.map_or((from, What::Presence), |counts| (counts, What::Value));
+    for j in rows {
+        let (cell, times) = step.cell(j, from[0].rows());
+        let (sums, counts) = level.row(j, step.cols);
+        let mut add = !step.first;
+        for _ in 0..times {
+            let mut at = (0, cell.start);
+            while at.0 < from.len() {
+                let mut also = at;
+                let (lines, n) = group(from, &cell, &mut at);
+                backend.run(Fold { lines: &lines[..n], shape, add, to: &mut *sums, what: What::Value });
+                if !counts.is_empty() {
+                    let (lines, n) = group(counted, &cell, &mut also);
+                    backend.run(Fold { lines: &lines[..n], shape, add, to: &mut *counts, what });
                 }
-                for y in first..first + count {
-                    group[n] = row(panel, y, first, count);
-                    n += 1;
-                }
-                first += count;
+                add = true;
             }
         }
-        fold(&group, n, time == times);
+        if let Some(out) = &mut out {
+            let (last, out) = (j + 1 == step.rows, out.row_mut(j));
+            backend.run(RenderRow { render, by: &step.by, last, sums, counts, out });
+        }
     }
 }
 
-/// Folds lines, and if that completes the row, writes its voxels.
-struct FoldRow<'a, S, T, A, R: Renderer> {
-    lines: &'a [Line<'a, S>],
-    /// The counts of the lines, or again the lines, if it is presences that count.
-    counted: &'a [Line<'a, S>],
-    what: What,
-    shape: Shape,
-    add: bool,
-    sums: &'a mut [A],
-    counts: &'a mut [A],
-    render: Rendering<'a, T, R>,
+/// Writes the voxels of a row.
+struct RenderRow<'a, T, A, R: Renderer> {
+    render: &'a R,
+    by: &'a R::Divisor,
+    last: bool,
+    sums: &'a [A],
+    counts: &'a [A],
+    out: Row<'a, T>,
 }
 
-impl<S: Summand<A>, T, A: Sum, R: Render<T, A>> Kernel for FoldRow<'_, S, T, A, R> {
+impl<T, A, R: Render<T, A>> Kernel for RenderRow<'_, T, A, R> {
     #[inline(always)]
     fn run<I: Isa>(self, isa: I) {
-        let FoldRow { lines, counted, what, shape, add, sums, counts, render } = self;
-        Fold { lines, shape, add, to: &mut *sums, what: What::Value }.run(isa);
-        if !counts.is_empty() {
-            Fold { lines: counted, shape, add, to: &mut *counts, what }.run(isa);
-        }
-        if let Some((render, by, last, out)) = render {
-            render.render(isa, by, last, sums, counts, out);
-        }
+        self.render.render(isa, self.by, self.last, self.sums, self.counts, self.out);
     }
 }
 
-/// Folds rows of whole cells of one or two columns, all lines of a cell side by side, and writes their voxels at once.
+/// The next rows of a cell that are folded side by side, [`FOLDED`] at most, and how many: from row `at.1` of panel `at.0` on,
+/// which moves on.
+#[inline(always)]
+fn group<'a, S>(
+    from: &[Panel<'a, S>],
+    cell: &Range<usize>,
+    at: &mut (usize, usize),
+) -> ([Line<'a, S>; FOLDED], usize) {
+    let (panel, first, panels) = (&from[at.0], at.1, from.len());
+    let count = FOLDED.min(cell.end - first);
+    let lines = std::array::from_fn(|k| panel.line(first + k.min(count - 1), first, count, panels));
+    *at = if first + count < cell.end { (at.0, first + count) } else { (at.0 + 1, cell.start) };
+    (lines, count)
+}
+
+/// Folds whole cells of one or two columns, all lines of a cell side by side, and writes their voxels at once.
 struct Whole<'a, 'o, T, A, R: Renderer> {
     render: &'a R,
     step: &'a Step<R::Divisor>,
+    /// Whether the sums are needed afterwards.
     keep: bool,
     from: &'a [Panel<'a, T>],
-    /// How many rows of each panel are in a cell.
-    cell: usize,
-    rows: Range<usize>,
+    /// So many rows of cells.
+    rows: usize,
     level: &'a mut Level<A>,
     out: &'a mut PanelMut<'o, T>,
 }
@@ -397,65 +344,56 @@ impl<T: Summand<A>, A: Sum, R: Render<T, A>> Kernel for Whole<'_, '_, T, A, R> {
     #[inline(always)]
     fn run<I: Isa>(self, isa: I) {
         match (self.step.shape.factor[0], self.keep) {
-            (1, false) => self.each::<I, 1, false>(isa),
-            (1, true) => self.each::<I, 1, true>(isa),
-            (_, false) => self.each::<I, 2, false>(isa),
-            (_, true) => self.each::<I, 2, true>(isa),
+            (1, false) => self.sides::<I, 1, false>(isa),
+            (1, true) => self.sides::<I, 1, true>(isa),
+            (_, false) => self.sides::<I, 2, false>(isa),
+            (_, true) => self.sides::<I, 2, true>(isa),
         }
     }
 }
 
 impl<T: Summand<A>, A: Sum, R: Render<T, A>> Whole<'_, '_, T, A, R> {
     #[inline(always)]
-    fn each<I: Isa, const FX: usize, const KEEP: bool>(self, isa: I) {
-        let Whole { render, step, from, cell, level, out, .. } = self;
+    fn sides<I: Isa, const FX: usize, const KEEP: bool>(self, isa: I) {
+        match self.from.len() * self.step.shape.factor[1] {
+            1 => self.each::<I, FX, KEEP, 1>(isa),
+            2 => self.each::<I, FX, KEEP, 2>(isa),
+            _ => self.each::<I, FX, KEEP, SIDE>(isa),
+        }
+    }
+
+    #[inline(always)]
+    fn each<I: Isa, const FX: usize, const KEEP: bool, const N: usize>(self, isa: I) {
+        let Whole { render, step, from, level, out, rows, .. } = self;
         let full = from[0].cols() / FX;
-        for j in self.rows {
-            let (mut lines, mut n) = ([Line::here(&[]); SIDE], 0);
-            let first = j * step.shape.factor[1];
-            for panel in from {
-                for y in first..first + cell {
-                    lines[n] = panel.line(y, first, cell);
-                    n += 1;
-                }
-            }
-            let lines = &lines[..n];
-            let (sums, counts) = level.row_mut(j, step.cols);
+        for (j, lines) in CellLines::<T, N>::new(from, step.shape.factor[1], rows).enumerate() {
+            // Sums that are not kept all go to the same place.
+            let (sums, counts) = level.row(if KEEP { j } else { 0 }, step.cols);
             let mut out = out.row_mut(j);
             if full < step.cols {
-                let (sums, counts) = (&mut sums[full..], if counts.is_empty() { &mut [] } else { &mut counts[full..] });
-                let (rest, out) = (behind(lines, FX * full), out.part(full..full + 1));
-                let (rest, render) = (&rest[..n], Some((render, &step.by, true, out)));
-                rest_of_row(FoldRow {
-                    lines: rest,
-                    counted: rest,
-                    what: What::Presence,
-                    shape: step.shape,
-                    add: false,
-                    sums,
-                    counts,
-                    render,
-                });
+                let counts = if counts.is_empty() { &mut [][..] } else { &mut counts[full..] };
+                last_cell(render, step, &lines, &mut sums[full..], counts, out.part(full..full + 1));
             }
             let counts = if counts.is_empty() { counts } else { &mut counts[..full] };
-            render.finish::<I, FX, KEEP>(isa, &step.by, lines, &mut sums[..full], counts, out.part(0..full));
+            render.finish::<I, FX, KEEP, N>(isa, &step.by, &lines, &mut sums[..full], counts, out.part(0..full));
         }
     }
 }
 
 /// The lone last cell of a row: not worth vectors, nor the registers of the loop over the rows.
 #[inline(never)]
-fn rest_of_row<S: Summand<A>, T, A: Sum, R: Render<T, A>>(rest: FoldRow<'_, S, T, A, R>) {
-    Backend::scalar().run(rest);
-}
-
-/// Puts the rendered voxels in the place of their sums.
-#[inline(never)]
-fn restart<T: Summand<A>, A: Sum>(voxels: &[T], sums: &mut [A], counts: &mut [A]) {
-    for (sum, &voxel) in sums.iter_mut().zip(voxels) {
-        *sum = voxel.lift();
+fn last_cell<T: Summand<A>, A: Sum, R: Render<T, A>, const N: usize>(
+    render: &R,
+    step: &Step<R::Divisor>,
+    lines: &[Line<'_, T>; N],
+    sum: &mut [A],
+    count: &mut [A],
+    out: Row<'_, T>,
+) {
+    let (fx, mirrored, len) = (step.shape.factor[0], step.shape.mirrored, lines[0].voxels.len());
+    fold_rest(lines, len / fx * fx, mirrored, false, &mut sum[0], What::Value);
+    if let [count] = count {
+        fold_rest(lines, len / fx * fx, mirrored, false, count, What::Presence);
     }
-    for (count, &voxel) in counts.iter_mut().zip(voxels) {
-        *count = voxel.occupied();
-    }
+    render.render(Backend::plain(), &step.by, true, sum, count, out);
 }

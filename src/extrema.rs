@@ -101,19 +101,19 @@ impl<T: End<A>, A: Sum> Render<T, A> for Unwrap {
     }
 
     #[inline(always)]
-    fn finish<I: Isa, const FX: usize, const KEEP: bool>(
+    fn finish<I: Isa, const FX: usize, const KEEP: bool, const N: usize>(
         &self,
         isa: I,
         by: &(),
-        lines: &[Line<'_, T>],
+        lines: &[Line<'_, T>; N],
         sums: &mut [A],
         _counts: &mut [A],
         mut out: Row<'_, T>,
     ) {
-        let done = T::fold_vectors::<I, FX, false>(isa, lines, sums, Some(out.part(0..sums.len())), KEEP);
+        let done = T::fold_vectors::<I, FX, false, N>(isa, lines, sums, Some(out.part(0..sums.len())), KEEP);
         if done < sums.len() {
             let rest = behind(lines, FX * done);
-            T::sums::<I, FX, false>(isa, &rest[..lines.len()], &mut sums[done..]);
+            few_columns::<T, A, FX, false>(&rest, &mut sums[done..], T::lift);
             self.render(isa, by, false, &sums[done..], &[], out.part(done..sums.len()));
         }
     }
@@ -123,15 +123,26 @@ impl<T: End<A>, A: Sum> Render<T, A> for Unwrap {
 pub trait End<A: Sum>: Summand<A> {
     /// The part of a fold of `FX` (1 or 2) columns that vectors do: how many. See [`Isa::extrema`].
     #[inline(always)]
-    fn fold_vectors<I: Isa, const FX: usize, const ADD: bool>(
+    fn fold_vectors<I: Isa, const FX: usize, const ADD: bool, const N: usize>(
         _isa: I,
-        _lines: &[Line<'_, Self>],
+        _lines: &[Line<'_, Self>; N],
         _sums: &mut [A],
         _out: Option<Row<'_, Self>>,
         _keep: bool,
     ) -> usize {
         0
     }
+}
+
+/// Folds lines onto the ends, as far as vectors go and then voxel by voxel.
+#[inline(always)]
+fn fold_lines<T: End<A>, A: Sum, I: Isa, const FX: usize, const ADD: bool, const N: usize>(
+    isa: I,
+    lines: &[Line<'_, T>; N],
+    ends: &mut [A],
+) {
+    let done = T::fold_vectors::<I, FX, ADD, N>(isa, lines, ends, None, true);
+    few_columns::<T, A, FX, ADD>(&behind(lines, FX * done), &mut ends[done..], T::lift);
 }
 
 /// Dtypes with an order.
@@ -215,22 +226,24 @@ macro_rules! ends {
             }
             #[inline(always)]
             fn sums<I: Isa, const FX: usize, const ADD: bool>(isa: I, lines: &[Line<'_, Self>], ends: &mut [$end<K>]) {
-                let done = Self::fold_vectors::<I, FX, ADD>(isa, lines, ends, None, true);
-                let rest = behind(lines, FX * done);
-                few_columns::<Self, $end<K>, FX, ADD>(&rest[..lines.len()], &mut ends[done..], Self::lift);
+                match *lines {
+                    [a] => fold_lines::<Self, _, I, FX, ADD, 1>(isa, &[a], ends),
+                    [a, b] => fold_lines::<Self, _, I, FX, ADD, 2>(isa, &[a, b], ends),
+                    _ => few_columns::<Self, $end<K>, FX, ADD>(lines, ends, Self::lift),
+                }
             }
         }
 
         impl<K: Key> End<$end<K>> for $t {
             #[inline(always)]
-            fn fold_vectors<I: Isa, const FX: usize, const ADD: bool>(
+            fn fold_vectors<I: Isa, const FX: usize, const ADD: bool, const N: usize>(
                 isa: I,
-                lines: &[Line<'_, Self>],
+                lines: &[Line<'_, Self>; N],
                 ends: &mut [$end<K>],
                 out: Option<Row<'_, Self>>,
                 keep: bool,
             ) -> usize {
-                isa.extrema::<K, Self, $end<K>, FX, ADD, $max>(lines, ends, out, keep)
+                isa.extrema::<K, Self, $end<K>, FX, ADD, $max, N>(lines, ends, out, keep)
             }
         }
     };

@@ -24,7 +24,7 @@ pub trait Summand<A: Sum>: Copy {
     fn lower(sum: A) -> Self;
 
     /// `sums[i]` becomes (with `ADD`: grows by) the sum of the `FX` (1 or 2) voxels from `FX i` on of each line (up to
-    /// [`crate::simd::SIDE`]).
+    /// [`crate::simd::FOLDED`]).
     #[inline(always)]
     fn sums<I: Isa, const FX: usize, const ADD: bool>(_isa: I, lines: &[Line<'_, Self>], sums: &mut [A]) {
         few_columns::<Self, A, FX, ADD>(lines, sums, Self::lift);
@@ -123,7 +123,7 @@ pub enum What {
 
 /// The last, smaller cell of each line. Kept out of the loop over the rows, which needs the registers.
 #[inline(never)]
-fn fold_rest<T: Summand<A>, A: Sum>(
+pub fn fold_rest<T: Summand<A>, A: Sum>(
     lines: &[Line<'_, T>],
     from: usize,
     mirrored: bool,

@@ -24,7 +24,7 @@ const REACH: usize = 4096;
 /// Rows of the input in a panel that spans several levels.
 const ROWS: usize = 32;
 /// Bytes of the first level's state in a panel, so that it stays in L1.
-const PANEL: usize = 32 << 10;
+const PANEL: usize = 16 << 10;
 /// An innermost axis shorter than this (interleaved channels) does not make rows: the next axis is gathered into some.
 const SHORT: usize = 8;
 /// Bytes of an output that no cache will hold until it is used: it is written past them.

@@ -238,7 +238,7 @@ impl<T: Label> Kernel for Decide<'_, '_, T> {
             // A lone trailing row is mirrored.
             lines.extend(panels.iter().map(|(panel, y)| {
                 let (first, last) = (j * fy, panel.rows() - 1);
-                panel.line((first + y).min(last), first, (*fy).min(panel.rows() - first))
+                panel.line((first + y).min(last), first, (*fy).min(panel.rows() - first), panels.len() / fy)
             }));
             let cells = Cells { lines: &lines, column_bit: step.column_bit, rule: step.rule, sparse: *sparse };
             isa.modes(cells, self.out.row_mut(j));

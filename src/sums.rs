@@ -51,35 +51,35 @@ pub trait Mean<A: Quotient>: Summand<A> {
     /// Sums whole cells of `FX` (1 or 2) columns up, and `out[i] = sums[i] / 2^shift` at once; without `KEEP`, the sums are undefined
     /// afterwards.
     #[inline(always)]
-    fn finish<I: Isa, const FX: usize, const KEEP: bool>(
+    fn finish<I: Isa, const FX: usize, const KEEP: bool, const N: usize>(
         isa: I,
-        lines: &[Line<'_, Self>],
+        lines: &[Line<'_, Self>; N],
         sums: &mut [A],
         shift: u32,
         mut out: Row<'_, Self>,
     ) {
-        let done = Self::finish_vectors::<I, FX, KEEP>(isa, lines, sums, shift, out.part(0..sums.len()));
+        let done = Self::finish_vectors::<I, FX, KEEP, N>(isa, lines, sums, shift, out.part(0..sums.len()));
         if done < sums.len() {
             let rest = behind(lines, FX * done);
-            Self::sums::<I, FX, false>(isa, &rest[..lines.len()], &mut sums[done..]);
+            few_columns::<Self, A, FX, false>(&rest, &mut sums[done..], Self::lift);
             Self::shift(isa, &sums[done..], shift, out.part(done..sums.len()));
         }
     }
 
     /// As [`Mean::finish`], of the voxels that are not background.
     #[inline(always)]
-    fn finish_sparse<I: Isa, const FX: usize, const KEEP: bool>(
+    fn finish_sparse<I: Isa, const FX: usize, const KEEP: bool, const N: usize>(
         isa: I,
-        lines: &[Line<'_, Self>],
+        lines: &[Line<'_, Self>; N],
         sums: &mut [A],
         counts: &mut [A],
         mut out: Row<'_, Self>,
     ) {
-        let done = Self::finish_sparse_vectors::<I, FX, KEEP>(isa, lines, sums, counts, out.part(0..sums.len()));
+        let done = Self::finish_sparse_vectors::<I, FX, KEEP, N>(isa, lines, sums, counts, out.part(0..sums.len()));
         if done < sums.len() {
             let rest = behind(lines, FX * done);
-            Self::sums::<I, FX, false>(isa, &rest[..lines.len()], &mut sums[done..]);
-            Self::presences::<I, FX, false>(isa, &rest[..lines.len()], &mut counts[done..]);
+            few_columns::<Self, A, FX, false>(&rest, &mut sums[done..], Self::lift);
+            few_columns::<Self, A, FX, false>(&rest, &mut counts[done..], Self::occupied);
             Self::divide(isa, &sums[done..], &counts[done..], out.part(done..sums.len()));
         }
     }
@@ -92,9 +92,9 @@ pub trait Mean<A: Quotient>: Summand<A> {
 
     /// The part of [`Mean::finish`] that vectors do: how many.
     #[inline(always)]
-    fn finish_vectors<I: Isa, const FX: usize, const KEEP: bool>(
+    fn finish_vectors<I: Isa, const FX: usize, const KEEP: bool, const N: usize>(
         _isa: I,
-        _lines: &[Line<'_, Self>],
+        _lines: &[Line<'_, Self>; N],
         _sums: &mut [A],
         _shift: u32,
         _out: Row<'_, Self>,
@@ -104,9 +104,9 @@ pub trait Mean<A: Quotient>: Summand<A> {
 
     /// The part of [`Mean::finish_sparse`] that vectors do: how many.
     #[inline(always)]
-    fn finish_sparse_vectors<I: Isa, const FX: usize, const KEEP: bool>(
+    fn finish_sparse_vectors<I: Isa, const FX: usize, const KEEP: bool, const N: usize>(
         _isa: I,
-        _lines: &[Line<'_, Self>],
+        _lines: &[Line<'_, Self>; N],
         _sums: &mut [A],
         _counts: &mut [A],
         _out: Row<'_, Self>,
@@ -124,24 +124,24 @@ macro_rules! means {
                     isa.$wide::<$t>(sums, shift, out)
                 }
                 #[inline(always)]
-                fn finish_vectors<I: Isa, const FX: usize, const KEEP: bool>(
+                fn finish_vectors<I: Isa, const FX: usize, const KEEP: bool, const N: usize>(
                     isa: I,
-                    lines: &[Line<'_, Self>],
+                    lines: &[Line<'_, Self>; N],
                     sums: &mut [$sum],
                     shift: u32,
                     out: Row<'_, Self>,
                 ) -> usize {
-                    isa.finish_sums::<$t, FX, KEEP>(lines, sums, shift, out)
+                    isa.finish_sums::<$t, FX, KEEP, N>(lines, sums, shift, out)
                 }
                 #[inline(always)]
-                fn finish_sparse_vectors<I: Isa, const FX: usize, const KEEP: bool>(
+                fn finish_sparse_vectors<I: Isa, const FX: usize, const KEEP: bool, const N: usize>(
                     isa: I,
-                    lines: &[Line<'_, Self>],
+                    lines: &[Line<'_, Self>; N],
                     sums: &mut [$sum],
                     counts: &mut [$sum],
                     out: Row<'_, Self>,
                 ) -> usize {
-                    isa.finish_sparse::<$t, FX, KEEP>(lines, sums, counts, out)
+                    isa.finish_sparse::<$t, FX, KEEP, N>(lines, sums, counts, out)
                 }
                 $(
                     #[inline(always)]

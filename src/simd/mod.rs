@@ -146,13 +146,15 @@ numbers! {
     f32: F32Order, f64: F64Order
 }
 
-/// So many lines are read side by side, at most.
+/// Lines of whole cells that are read side by side: one, two or so many.
 pub const SIDE: usize = 4;
+/// Lines that are folded side by side into sums, at most: the loops for more would not pay for their size.
+pub const FOLDED: usize = 2;
 
 /// The kernels that are worth writing by hand; each defaults to the scalar definition.
 pub trait Isa: Copy {
     /// `sums[i]` becomes (with `ADD`: grows by) the sum of the `FX` (1 or 2) voxels from `FX i` on of each line, or with `COUNT`
-    /// how many of them are not 0. Lines are `FX` times as long as `sums`; there are up to [`SIDE`], here and below.
+    /// how many of them are not 0. Lines are `FX` times as long as `sums`; there are up to [`FOLDED`].
     #[inline(always)]
     fn sums<T: Widen, const FX: usize, const ADD: bool, const COUNT: bool>(
         self,
@@ -180,12 +182,12 @@ pub trait Isa: Copy {
         0
     }
 
-    /// Sums as [`Isa::sums`] sets them, `narrow`ed at once, as far as vectors go: how many. Without `KEEP`, the sums are undefined
+    /// Sums of `N` lines (at most [`SIDE`]) as [`Isa::sums`] sets them, `narrow`ed at once, as far as vectors go: how many. Without `KEEP`, the sums are undefined
     /// afterwards.
     #[inline(always)]
-    fn finish_sums<T: Widen, const FX: usize, const KEEP: bool>(
+    fn finish_sums<T: Widen, const FX: usize, const KEEP: bool, const N: usize>(
         self,
-        _lines: &[Line<'_, T>],
+        _lines: &[Line<'_, T>; N],
         _sums: &mut [T::Wide],
         _shift: u32,
         _out: Row<'_, T>,
@@ -195,9 +197,9 @@ pub trait Isa: Copy {
 
     /// As [`Isa::finish_sums`], sums divided by counts of voxels that are not 0 (0 where there are none).
     #[inline(always)]
-    fn finish_sparse<T: Widen, const FX: usize, const KEEP: bool>(
+    fn finish_sparse<T: Widen, const FX: usize, const KEEP: bool, const N: usize>(
         self,
-        _lines: &[Line<'_, T>],
+        _lines: &[Line<'_, T>; N],
         _sums: &mut [T::Wide],
         _counts: &mut [T::Wide],
         _out: Row<'_, T>,
@@ -209,9 +211,9 @@ pub trait Isa: Copy {
     /// far as vectors go: how many. That is also written to `out`, if it is given, and to `ends` only if they are to be `keep`ed. `T` and
     /// `A` hold a `K` each.
     #[inline(always)]
-    fn extrema<K: Comparable, T: Voxel, A: Voxel, const FX: usize, const ADD: bool, const MAX: bool>(
+    fn extrema<K: Comparable, T: Voxel, A: Voxel, const FX: usize, const ADD: bool, const MAX: bool, const N: usize>(
         self,
-        _lines: &[Line<'_, T>],
+        _lines: &[Line<'_, T>; N],
         _ends: &mut [A],
         _out: Option<Row<'_, T>>,
         _keep: bool,
@@ -267,7 +269,7 @@ impl Backend {
     /// Those this processor has, the best last.
     pub fn all() -> Vec<Backend> {
         #[allow(unused_mut)]
-        let mut all = vec![Backend::scalar()];
+        let mut all = vec![Backend(Set::Scalar(Scalar))];
         #[cfg(target_arch = "x86_64")]
         {
             all.extend(avx2::Avx2::detect().map(|token| Backend(Set::Avx2(token))));
@@ -276,9 +278,10 @@ impl Backend {
         all
     }
 
-    /// The one that every processor has.
-    pub fn scalar() -> Backend {
-        Backend(Set::Scalar(Scalar))
+    /// The instructions that every processor has, for a few voxels inside of a kernel.
+    #[inline(always)]
+    pub fn plain() -> impl Isa {
+        Scalar
     }
 
     /// The name, as in `TINYBRAIN_SIMD`.

@@ -144,14 +144,12 @@ fn length<T>(lines: &[Line<'_, T>]) -> usize {
     lines.iter().map(|line| line.voxels.len()).min().unwrap_or(0)
 }
 
-/// Calls `$walk` for the number of lines; there are at most [`super::SIDE`].
+/// Calls `$walk` for the number of lines, [`super::FOLDED`] at most.
 macro_rules! side_by_side {
     ($lines:ident, $walk:ident::<$($p:tt),*>($($arg:expr),*)) => {
         match *$lines {
             [a] => $walk::<$($p,)* 1>(&[a], $($arg),*),
             [a, b] => $walk::<$($p,)* 2>(&[a, b], $($arg),*),
-            [a, b, c] => $walk::<$($p,)* 3>(&[a, b, c], $($arg),*),
-            [a, b, c, d] => $walk::<$($p,)* 4>(&[a, b, c, d], $($arg),*),
             _ => 0,
         }
     };
@@ -321,20 +319,7 @@ fn next(i: usize, lanes: usize, len: usize) -> Option<usize> {
 /// # Safety
 /// Needs the instructions.
 #[inline(always)]
-pub unsafe fn finish_sums<P: Pairs, const FX: usize, const KEEP: bool>(
-    lines: &[Line<'_, P::Voxel>],
-    sums: &mut [P::Wide],
-    shift: u32,
-    out: Row<'_, P::Voxel>,
-) -> usize {
-    // SAFETY: the caller has the instructions.
-    unsafe { side_by_side!(lines, finish_of::<P, FX, KEEP>(sums, shift, out)) }
-}
-
-/// # Safety
-/// Needs the instructions.
-#[inline(always)]
-unsafe fn finish_of<P: Pairs, const FX: usize, const KEEP: bool, const ROWS: usize>(
+pub unsafe fn finish_sums<P: Pairs, const FX: usize, const KEEP: bool, const ROWS: usize>(
     lines: &[Line<'_, P::Voxel>; ROWS],
     sums: &mut [P::Wide],
     shift: u32,
@@ -365,8 +350,8 @@ unsafe fn finish_of<P: Pairs, const FX: usize, const KEEP: bool, const ROWS: usi
 /// # Safety
 /// Needs the instructions.
 #[inline(always)]
-pub unsafe fn finish_sparse<P: Pairs, const FX: usize, const KEEP: bool>(
-    lines: &[Line<'_, P::Voxel>],
+pub unsafe fn finish_sparse<P: Pairs, const FX: usize, const KEEP: bool, const ROWS: usize>(
+    lines: &[Line<'_, P::Voxel>; ROWS],
     sums: &mut [P::Wide],
     counts: &mut [P::Wide],
     out: Row<'_, P::Voxel>,
@@ -374,19 +359,6 @@ pub unsafe fn finish_sparse<P: Pairs, const FX: usize, const KEEP: bool>(
     if !P::DIVIDES {
         return 0;
     }
-    // SAFETY: the caller has the instructions.
-    unsafe { side_by_side!(lines, finish_sparse_of::<P, FX, KEEP>(sums, counts, out)) }
-}
-
-/// # Safety
-/// Needs the instructions.
-#[inline(always)]
-unsafe fn finish_sparse_of<P: Pairs, const FX: usize, const KEEP: bool, const ROWS: usize>(
-    lines: &[Line<'_, P::Voxel>; ROWS],
-    sums: &mut [P::Wide],
-    counts: &mut [P::Wide],
-    out: Row<'_, P::Voxel>,
-) -> usize {
     const { assert!(FX * ROWS <= 8, "as many as `quotients` can count") };
     let lanes = VectorOf::<P>::BYTES / size_of::<P::Voxel>();
     let len = sums.len().min(counts.len()).min(length(lines) / FX).min(out.voxels.len());
@@ -416,22 +388,7 @@ unsafe fn finish_sparse_of<P: Pairs, const FX: usize, const KEEP: bool, const RO
 /// # Safety
 /// Needs the instructions; `T` and `A` hold what `O` compares.
 #[inline(always)]
-pub unsafe fn extrema<O: Order, T: Voxel, A: Voxel, const FX: usize, const ADD: bool, const MAX: bool>(
-    lines: &[Line<'_, T>],
-    ends: &mut [A],
-    out: Option<Row<'_, T>>,
-    keep: bool,
-) -> usize {
-    // SAFETY: the caller has the instructions.
-    unsafe { side_by_side!(lines, extrema_of::<O, T, A, FX, ADD, MAX>(ends, out, keep)) }
-}
-
-type OrderedOf<O> = <<O as Order>::Lanes as Lanes>::V;
-
-/// # Safety
-/// Needs the instructions.
-#[inline(always)]
-unsafe fn extrema_of<O: Order, T: Voxel, A: Voxel, const FX: usize, const ADD: bool, const MAX: bool, const ROWS: usize>(
+pub unsafe fn extrema<O: Order, T: Voxel, A: Voxel, const FX: usize, const ADD: bool, const MAX: bool, const ROWS: usize>(
     lines: &[Line<'_, T>; ROWS],
     ends: &mut [A],
     out: Option<Row<'_, T>>,
@@ -469,6 +426,8 @@ unsafe fn extrema_of<O: Order, T: Voxel, A: Voxel, const FX: usize, const ADD: b
     }
     done
 }
+
+type OrderedOf<O> = <<O as Order>::Lanes as Lanes>::V;
 
 /// # Safety
 /// Needs the instructions; `FX` vectors at `from` may be read.

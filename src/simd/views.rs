@@ -10,14 +10,14 @@
 
 #[cfg(target_arch = "x86_64")]
 use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-use super::SIDE;
 use std::marker::PhantomData;
 use std::ops::Range;
 
-/// How far ahead memory is asked for, in bytes: as much as the memory delivers in the time of a request.
-const AHEAD: usize = 4096;
-/// Rows of more bytes are asked for within the row, others row by row.
-const LONG: usize = AHEAD / 4;
+/// How far ahead memory is asked for, in bytes of all that is read at the same time: what the memory delivers in the time of a
+/// request, and as much again.
+const AHEAD: usize = 8192;
+/// As far ahead is asked for within a row.
+const WITHIN: usize = 2048;
 
 /// Types for which every bit pattern is a value, so that any memory may be read as one.
 ///
@@ -165,21 +165,22 @@ impl<'a, T> Panel<'a, T> {
         self.cols
     }
 
-    /// Row `j`, one of those from `first` on, `count` in all, that are read side by side from one end to the other.
+    /// Row `j`, one of those from `first` on, `count` in all, that are read side by side from one end to the other, together
+    /// with as many of other panels (`panels` in all).
     #[inline(always)]
-    pub fn line(&self, j: usize, first: usize, count: usize) -> Line<'a, T> {
+    pub fn line(&self, j: usize, first: usize, count: usize, panels: usize) -> Line<'a, T> {
         let (voxels, row) = (self.row(j), self.cols * size_of::<T>());
         if !self.distant {
             return Line::here(voxels);
         }
-        let side = (count - 1) * row;
-        if (self.pitch == self.cols as isize || self.rows == 1) && side <= AHEAD {
+        let (side, ahead) = ((count - 1) * row, AHEAD / panels);
+        if (self.pitch == self.cols as isize || self.rows == 1) && side <= AHEAD / 2 {
             // The rows lie one behind the other, and so does what comes next.
-            let ahead = self.row(first).as_ptr().cast::<i8>().wrapping_add(AHEAD + side);
+            let ahead = self.row(first).as_ptr().cast::<i8>().wrapping_add(ahead + side);
             return Line { voxels, ahead, of: count, which: j - first };
         }
-        let next = self.pitch.wrapping_mul((count * AHEAD.div_ceil(count * row) * size_of::<T>()) as isize);
-        let offset = if row > LONG { (AHEAD / count) as isize } else { next };
+        let next = self.pitch.wrapping_mul((count * ahead.div_ceil(count * row) * size_of::<T>()) as isize);
+        let offset = if row > WITHIN { WITHIN as isize } else { next };
         Line { voxels, ahead: voxels.as_ptr().cast::<i8>().wrapping_offset(offset), of: 1, which: 0 }
     }
 
@@ -209,13 +210,54 @@ impl<T> Row<'_, T> {
     }
 }
 
-/// What is behind voxel `first` of each line; what is behind the last of them is repeated.
+/// The rows of cells, `N` of each, cell after cell: those of several panels side by side.
+pub struct CellLines<'a, T, const N: usize> {
+    lines: [Line<'a, T>; N],
+    /// Voxels from the rows of a cell to those of the next.
+    step: isize,
+    left: usize,
+}
+
+impl<'a, T, const N: usize> CellLines<'a, T, N> {
+    /// Those of `cells` cells that span `fy` rows of each panel; all panels have one shape.
+    ///
+    /// # Panics
+    /// If that is not `N` rows a cell, or there are not so many cells.
+    pub fn new(panels: &[Panel<'a, T>], fy: usize, cells: usize) -> Self {
+        assert!(panels.len() * fy == N);
+        let (pitch, cols) = (panels[0].pitch, panels[0].cols);
+        for panel in panels {
+            assert!(cells >= 1 && cells * fy <= panel.rows && panel.pitch == pitch && panel.cols == cols);
+        }
+        let line = |k: usize| panels[k / fy].line(k % fy, 0, fy, panels.len());
+        CellLines { lines: std::array::from_fn(line), step: pitch.wrapping_mul(fy as isize), left: cells }
+    }
+}
+
+impl<'a, T, const N: usize> Iterator for CellLines<'a, T, N> {
+    type Item = [Line<'a, T>; N];
+
+    #[inline(always)]
+    fn next(&mut self) -> Option<Self::Item> {
+        self.left = self.left.checked_sub(1)?;
+        let lines = self.lines;
+        let next = |line: Line<'a, T>| Line {
+            // SAFETY: `new` checked that the panel has as many rows as cells; behind the last cell nobody looks.
+            voxels: unsafe { std::slice::from_raw_parts(line.voxels.as_ptr().wrapping_offset(self.step), line.voxels.len()) },
+            ahead: line.ahead.wrapping_offset(self.step.wrapping_mul(size_of::<T>() as isize)),
+            ..line
+        };
+        if self.left > 0 {
+            self.lines = lines.map(next);
+        }
+        Some(lines)
+    }
+}
+
+/// What is behind voxel `first` of each line.
 #[inline(always)]
-pub fn behind<'a, T>(lines: &[Line<'a, T>], first: usize) -> [Line<'a, T>; SIDE] {
-    std::array::from_fn(|k| {
-        let line = lines[k.min(lines.len() - 1)];
-        line.part(first..line.voxels.len())
-    })
+pub fn behind<'a, T, const N: usize>(lines: &[Line<'a, T>; N], first: usize) -> [Line<'a, T>; N] {
+    lines.map(|line| line.part(first..line.voxels.len()))
 }
 
 /// Rows to write; as [`Panel`].

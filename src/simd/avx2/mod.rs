@@ -66,39 +66,39 @@ impl Isa for Avx2 {
     }
 
     #[inline(always)]
-    fn finish_sums<T: Widen, const FX: usize, const KEEP: bool>(
+    fn finish_sums<T: Widen, const FX: usize, const KEEP: bool, const N: usize>(
         self,
-        lines: &[Line<'_, T>],
+        lines: &[Line<'_, T>; N],
         sums: &mut [T::Wide],
         shift: u32,
         out: Row<'_, T>,
     ) -> usize {
         // SAFETY: `self` is the proof that the instructions are there.
-        unsafe { vectors::finish_sums::<T::Avx2, FX, KEEP>(lines, sums, shift, out) }
+        unsafe { vectors::finish_sums::<T::Avx2, FX, KEEP, N>(lines, sums, shift, out) }
     }
 
     #[inline(always)]
-    fn finish_sparse<T: Widen, const FX: usize, const KEEP: bool>(
+    fn finish_sparse<T: Widen, const FX: usize, const KEEP: bool, const N: usize>(
         self,
-        lines: &[Line<'_, T>],
+        lines: &[Line<'_, T>; N],
         sums: &mut [T::Wide],
         counts: &mut [T::Wide],
         out: Row<'_, T>,
     ) -> usize {
         // SAFETY: `self` is the proof that the instructions are there.
-        unsafe { vectors::finish_sparse::<T::Avx2, FX, KEEP>(lines, sums, counts, out) }
+        unsafe { vectors::finish_sparse::<T::Avx2, FX, KEEP, N>(lines, sums, counts, out) }
     }
 
     #[inline(always)]
-    fn extrema<K: Comparable, T: Voxel, A: Voxel, const FX: usize, const ADD: bool, const MAX: bool>(
+    fn extrema<K: Comparable, T: Voxel, A: Voxel, const FX: usize, const ADD: bool, const MAX: bool, const N: usize>(
         self,
-        lines: &[Line<'_, T>],
+        lines: &[Line<'_, T>; N],
         ends: &mut [A],
         out: Option<Row<'_, T>>,
         keep: bool,
     ) -> usize {
         // SAFETY: `self` is the proof that the instructions are there.
-        unsafe { vectors::extrema::<K::Avx2, T, A, FX, ADD, MAX>(lines, ends, out, keep) }
+        unsafe { vectors::extrema::<K::Avx2, T, A, FX, ADD, MAX, N>(lines, ends, out, keep) }
     }
 
     #[inline(always)]

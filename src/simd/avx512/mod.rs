@@ -75,9 +75,9 @@ impl Isa for Avx512 {
     }
 
     #[inline(always)]
-    fn finish_sums<T: Widen, const FX: usize, const KEEP: bool>(
+    fn finish_sums<T: Widen, const FX: usize, const KEEP: bool, const N: usize>(
         self,
-        lines: &[Line<'_, T>],
+        lines: &[Line<'_, T>; N],
         sums: &mut [T::Wide],
         shift: u32,
         out: Row<'_, T>,
@@ -85,16 +85,16 @@ impl Isa for Avx512 {
         // SAFETY: `self` is the proof that the instructions are there, and those of AVX2.
         unsafe {
             if sums.len() < VECTOR / size_of::<T>() {
-                return vectors::finish_sums::<T::Avx2, FX, KEEP>(lines, sums, shift, out);
+                return vectors::finish_sums::<T::Avx2, FX, KEEP, N>(lines, sums, shift, out);
             }
-            vectors::finish_sums::<T::Avx512, FX, KEEP>(lines, sums, shift, out)
+            vectors::finish_sums::<T::Avx512, FX, KEEP, N>(lines, sums, shift, out)
         }
     }
 
     #[inline(always)]
-    fn finish_sparse<T: Widen, const FX: usize, const KEEP: bool>(
+    fn finish_sparse<T: Widen, const FX: usize, const KEEP: bool, const N: usize>(
         self,
-        lines: &[Line<'_, T>],
+        lines: &[Line<'_, T>; N],
         sums: &mut [T::Wide],
         counts: &mut [T::Wide],
         out: Row<'_, T>,
@@ -102,16 +102,16 @@ impl Isa for Avx512 {
         // SAFETY: `self` is the proof that the instructions are there, and those of AVX2.
         unsafe {
             if sums.len() < VECTOR / size_of::<T>() {
-                return vectors::finish_sparse::<T::Avx2, FX, KEEP>(lines, sums, counts, out);
+                return vectors::finish_sparse::<T::Avx2, FX, KEEP, N>(lines, sums, counts, out);
             }
-            vectors::finish_sparse::<T::Avx512, FX, KEEP>(lines, sums, counts, out)
+            vectors::finish_sparse::<T::Avx512, FX, KEEP, N>(lines, sums, counts, out)
         }
     }
 
     #[inline(always)]
-    fn extrema<K: Comparable, T: Voxel, A: Voxel, const FX: usize, const ADD: bool, const MAX: bool>(
+    fn extrema<K: Comparable, T: Voxel, A: Voxel, const FX: usize, const ADD: bool, const MAX: bool, const N: usize>(
         self,
-        lines: &[Line<'_, T>],
+        lines: &[Line<'_, T>; N],
         ends: &mut [A],
         out: Option<Row<'_, T>>,
         keep: bool,
@@ -119,9 +119,9 @@ impl Isa for Avx512 {
         // SAFETY: `self` is the proof that the instructions are there, and those of AVX2.
         unsafe {
             if ends.len() < VECTOR / size_of::<T>() {
-                return vectors::extrema::<K::Avx2, T, A, FX, ADD, MAX>(lines, ends, out, keep);
+                return vectors::extrema::<K::Avx2, T, A, FX, ADD, MAX, N>(lines, ends, out, keep);
             }
-            vectors::extrema::<K::Avx512, T, A, FX, ADD, MAX>(lines, ends, out, keep)
+            vectors::extrema::<K::Avx512, T, A, FX, ADD, MAX, N>(lines, ends, out, keep)
         }
     }
 
