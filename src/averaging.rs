@@ -119,6 +119,10 @@ impl Renderer for Means<'_> {
     }
 
     fn divisor(&self, level: usize, region: &[Span]) -> Weight {
+        if self.0.grid.edge() == Edge::Mirrored {
+            let shift = self.0.grid.axes().iter().map(|axis| self.0.weight(axis, level, 0).trailing_zeros()).sum();
+            return Weight { shift: Some(shift), x: (1, 1), y: (1, 1), rest: 1 };
+        }
         let mut ends = [(1, 1); 2];
         let mut rest = 1;
         for (a, (axis, span)) in self.0.grid.axes().iter().zip(region).enumerate() {
@@ -149,6 +153,8 @@ impl<T: Voxel + Mean<A>, A: Quotient> Render<T, A> for Means<'_> {
             }
         }
     }
+
+    const FINISHES: bool = <T as Mean<A>>::VECTORS;
 
     #[inline(always)]
     fn finishes(&self, by: &Weight) -> bool {

@@ -42,6 +42,9 @@ pub trait Render<T, A>: Renderer {
         out: Row<'_, T>,
     );
 
+    /// Whether there is a [`Render::finish`] for these types, where there are vectors.
+    const FINISHES: bool;
+
     /// Whether [`Render::finish`] can do it.
     fn finishes(&self, by: &Self::Divisor) -> bool;
 }
@@ -209,7 +212,11 @@ where
         // Where these panels hold whole cells and a kernel takes all lines of one side by side, nothing is pending.
         let whole = step.first && step.last && step.weight == 1 && fx <= 2 && matches!(fy * from.len(), 1 | 2 | SIDE);
         let mut done = 0;
-        if whole && <R as Render<T, N>>::finishes(render, &step.by) {
+        if <R as Render<T, N>>::FINISHES
+            && whole
+            && backend.has_vectors()
+            && <R as Render<T, N>>::finishes(render, &step.by)
+        {
             done = below / fy;
             let keep = steps.len() > 1;
             if done > 0 {
@@ -315,11 +322,7 @@ impl<T, A, R: Render<T, A>> Kernel for RenderRow<'_, T, A, R> {
 /// The next rows of a cell that are folded side by side, [`FOLDED`] at most, and how many: from row `at.1` of panel `at.0` on,
 /// which moves on.
 #[inline(always)]
-fn group<'a, S>(
-    from: &[Panel<'a, S>],
-    cell: &Range<usize>,
-    at: &mut (usize, usize),
-) -> ([Line<'a, S>; FOLDED], usize) {
+fn group<'a, S>(from: &[Panel<'a, S>], cell: &Range<usize>, at: &mut (usize, usize)) -> ([Line<'a, S>; FOLDED], usize) {
     let (panel, first, panels) = (&from[at.0], at.1, from.len());
     let count = FOLDED.min(cell.end - first);
     let lines = std::array::from_fn(|k| panel.line(first + k.min(count - 1), first, count, panels));
@@ -343,6 +346,9 @@ struct Whole<'a, 'o, T, A, R: Renderer> {
 impl<T: Summand<A>, A: Sum, R: Render<T, A>> Kernel for Whole<'_, '_, T, A, R> {
     #[inline(always)]
     fn run<I: Isa>(self, isa: I) {
+        if !I::VECTORS {
+            unreachable!("whole cells are finished by vectors");
+        }
         match (self.step.shape.factor[0], self.keep) {
             (1, false) => self.sides::<I, 1, false>(isa),
             (1, true) => self.sides::<I, 1, true>(isa),

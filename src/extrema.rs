@@ -3,7 +3,7 @@
 //! The same fold as averaging with another +, and nothing to divide by: a mip is a direct reduction of the input.
 
 use crate::cascade::{Folding, Render, Renderer};
-use crate::fold::{Sum, Summand, few_columns};
+use crate::fold::{Sum, Summand, few_cells, few_columns};
 use crate::grid::{Array, Edge, Grid, Interrupted};
 use crate::simd::tiles::Tiles;
 use crate::simd::views::{Bool, Greatest, Least, Line, Row, Source, Span, Voxel, behind};
@@ -95,6 +95,8 @@ impl<T: End<A>, A: Sum> Render<T, A> for Unwrap {
         }
     }
 
+    const FINISHES: bool = T::VECTORS;
+
     #[inline(always)]
     fn finishes(&self, _by: &()) -> bool {
         true
@@ -113,7 +115,7 @@ impl<T: End<A>, A: Sum> Render<T, A> for Unwrap {
         let done = T::fold_vectors::<I, FX, false, N>(isa, lines, sums, Some(out.part(0..sums.len())), KEEP);
         if done < sums.len() {
             let rest = behind(lines, FX * done);
-            few_columns::<T, A, FX, false>(&rest, &mut sums[done..], T::lift);
+            few_cells(&rest, FX, false, &mut sums[done..], T::lift);
             self.render(isa, by, false, &sums[done..], &[], out.part(done..sums.len()));
         }
     }
@@ -121,6 +123,9 @@ impl<T: End<A>, A: Sum> Render<T, A> for Unwrap {
 
 /// A voxel whose cells are folded to the end of the order that `A` stands for.
 pub trait End<A: Sum>: Summand<A> {
+    /// Whether vectors fold it.
+    const VECTORS: bool = false;
+
     /// The part of a fold of `FX` (1 or 2) columns that vectors do: how many. See [`Isa::extrema`].
     #[inline(always)]
     fn fold_vectors<I: Isa, const FX: usize, const ADD: bool, const N: usize>(
@@ -141,8 +146,13 @@ fn fold_lines<T: End<A>, A: Sum, I: Isa, const FX: usize, const ADD: bool, const
     lines: &[Line<'_, T>; N],
     ends: &mut [A],
 ) {
+    if !I::VECTORS {
+        return few_columns::<T, A, FX, ADD>(lines, ends, T::lift);
+    }
     let done = T::fold_vectors::<I, FX, ADD, N>(isa, lines, ends, None, true);
-    few_columns::<T, A, FX, ADD>(&behind(lines, FX * done), &mut ends[done..], T::lift);
+    if done < ends.len() {
+        few_cells(&behind(lines, FX * done), FX, ADD, &mut ends[done..], T::lift);
+    }
 }
 
 /// Dtypes with an order.
@@ -235,6 +245,8 @@ macro_rules! ends {
         }
 
         impl<K: Key> End<$end<K>> for $t {
+            const VECTORS: bool = true;
+
             #[inline(always)]
             fn fold_vectors<I: Isa, const FX: usize, const ADD: bool, const N: usize>(
                 isa: I,

@@ -3,6 +3,7 @@
 //! A row is folded along x into a row of sums a factor shorter, and rows of a cell are added to the same sums, which
 //! stay in L1. Memory is read in address order: row after row, never the rows of a cell side by side.
 
+use crate::simd::scalar::each_cell;
 use crate::simd::views::Line;
 use crate::simd::{Isa, Kernel};
 
@@ -143,7 +144,12 @@ pub fn fold_rest<T: Summand<A>, A: Sum>(
 
 /// Cells of any number of columns, voxel by voxel.
 #[inline(always)]
-pub fn any_cells<T: Copy, A: Sum, const ADD: bool>(line: Line<'_, T>, fx: usize, sums: &mut [A], lift: impl Fn(T) -> A) {
+pub fn any_cells<T: Copy, A: Sum, const ADD: bool>(
+    line: Line<'_, T>,
+    fx: usize,
+    sums: &mut [A],
+    lift: impl Fn(T) -> A,
+) {
     let row = line.announced();
     match fx {
         3 => cells::<T, A, 3, ADD>(row, sums, lift),
@@ -178,15 +184,20 @@ pub fn few_columns<T: Copy, A: Sum, const FX: usize, const ADD: bool>(
     sums: &mut [A],
     lift: impl Fn(T) -> A,
 ) {
-    lines.iter().for_each(|line| {
-        line.announced();
-    });
+    let cell = |cell: &[T]| if FX == 1 { lift(cell[0]) } else { lift(cell[0]).plus(lift(cell[1])) };
+    let put = |sum: &mut A, all| *sum = if ADD { sum.plus(all) } else { all };
+    each_cell::<T, A, FX>(lines, 0, sums, cell, A::plus, put);
+}
+
+/// Cells of `fx` (1 or 2) columns of any number of lines, where vectors are not worth it.
+#[inline(never)]
+pub fn few_cells<T: Copy, A: Sum>(lines: &[Line<'_, T>], fx: usize, add: bool, sums: &mut [A], lift: fn(T) -> A) {
     let cell = |line: &Line<'_, T>, i: usize| {
-        let cell = &line.voxels[FX * i..][..FX];
-        if FX == 1 { lift(cell[0]) } else { lift(cell[0]).plus(lift(cell[1])) }
+        let cell = &line.voxels[fx * i..][..fx];
+        if fx == 1 { lift(cell[0]) } else { lift(cell[0]).plus(lift(cell[1])) }
     };
     for (i, sum) in sums.iter_mut().enumerate() {
         let all = lines[1..].iter().fold(cell(&lines[0], i), |all, line| all.plus(cell(line, i)));
-        *sum = if ADD { sum.plus(all) } else { all };
+        *sum = if add { sum.plus(all) } else { all };
     }
 }

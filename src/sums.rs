@@ -3,7 +3,7 @@
 //! Tables of types, and the few rules that differ between them: integers divide toward zero, floats by a plain division, and
 //! long sums of float64 keep what rounding takes.
 
-use crate::fold::{Sum, Summand, any_cells, few_columns};
+use crate::fold::{Sum, Summand, any_cells, few_cells, few_columns};
 use crate::simd::Isa;
 use crate::simd::views::{Line, Row, behind};
 
@@ -19,11 +19,17 @@ pub trait Quotient: Sum {
 
 /// A voxel as the mean of a sum.
 pub trait Mean<A: Quotient>: Summand<A> {
+    /// Whether vectors finish whole cells of these, and halve their sums.
+    const VECTORS: bool = false;
+
     /// `out[i] = sums[i] / 2^shift`.
     #[inline(always)]
     fn shift<I: Isa>(isa: I, sums: &[A], shift: u32, mut out: Row<'_, Self>) {
-        let done = Self::narrow(isa, sums, shift, out.part(0..sums.len()));
-        for (voxel, &sum) in out.voxels[done..].iter_mut().zip(&sums[done..]) {
+        if I::VECTORS && Self::VECTORS {
+            let done = Self::narrow(isa, sums, shift, out.part(0..sums.len()));
+            return halve_few(&sums[done..], shift, &mut out.voxels[done..sums.len()]);
+        }
+        for (voxel, &sum) in out.voxels.iter_mut().zip(sums) {
             *voxel = Self::lower(sum.halved(shift));
         }
     }
@@ -61,8 +67,8 @@ pub trait Mean<A: Quotient>: Summand<A> {
         let done = Self::finish_vectors::<I, FX, KEEP, N>(isa, lines, sums, shift, out.part(0..sums.len()));
         if done < sums.len() {
             let rest = behind(lines, FX * done);
-            few_columns::<Self, A, FX, false>(&rest, &mut sums[done..], Self::lift);
-            Self::shift(isa, &sums[done..], shift, out.part(done..sums.len()));
+            few_cells(&rest, FX, false, &mut sums[done..], Self::lift);
+            halve_few(&sums[done..], shift, &mut out.voxels[done..sums.len()]);
         }
     }
 
@@ -78,8 +84,8 @@ pub trait Mean<A: Quotient>: Summand<A> {
         let done = Self::finish_sparse_vectors::<I, FX, KEEP, N>(isa, lines, sums, counts, out.part(0..sums.len()));
         if done < sums.len() {
             let rest = behind(lines, FX * done);
-            few_columns::<Self, A, FX, false>(&rest, &mut sums[done..], Self::lift);
-            few_columns::<Self, A, FX, false>(&rest, &mut counts[done..], Self::occupied);
+            few_cells(&rest, FX, false, &mut sums[done..], Self::lift);
+            few_cells(&rest, FX, false, &mut counts[done..], Self::occupied);
             Self::divide(isa, &sums[done..], &counts[done..], out.part(done..sums.len()));
         }
     }
@@ -115,10 +121,19 @@ pub trait Mean<A: Quotient>: Summand<A> {
     }
 }
 
+/// As [`Mean::shift`], of what vectors leave.
+#[inline(never)]
+fn halve_few<T: Mean<A>, A: Quotient>(sums: &[A], shift: u32, out: &mut [T]) {
+    for (voxel, &sum) in out.iter_mut().zip(sums) {
+        *voxel = T::lower(sum.halved(shift));
+    }
+}
+
 macro_rules! means {
     ($($t:ty => $($sum:ty $(, $wide:ident $(, $divide:ident)?)?);+)*) => {$($(
         impl Mean<$sum> for $t {
             $(
+                const VECTORS: bool = true;
                 #[inline(always)]
                 fn narrow<I: Isa>(isa: I, sums: &[$sum], shift: u32, out: Row<'_, Self>) -> usize {
                     isa.$wide::<$t>(sums, shift, out)

@@ -11,15 +11,15 @@
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
-mod scalar;
+pub mod scalar;
 pub mod tiles;
 #[cfg(target_arch = "x86_64")]
 mod vectors;
 pub mod views;
 
 use std::ops::Add;
-use views::{Line, Row, Voxel};
 use std::sync::OnceLock;
+use views::{Line, Row, Voxel};
 
 /// A loop over voxels, written once and compiled for every instruction set.
 ///
@@ -153,6 +153,9 @@ pub const FOLDED: usize = 2;
 
 /// The kernels that are worth writing by hand; each defaults to the scalar definition.
 pub trait Isa: Copy {
+    /// Whether it has vectors of its own, so that there are loops that finish whole cells.
+    const VECTORS: bool = false;
+
     /// `sums[i]` becomes (with `ADD`: grows by) the sum of the `FX` (1 or 2) voxels from `FX i` on of each line, or with `COUNT`
     /// how many of them are not 0. Lines are `FX` times as long as `sums`; there are up to [`FOLDED`].
     #[inline(always)]
@@ -276,6 +279,11 @@ impl Backend {
             all.extend(avx512::Avx512::detect().map(|token| Backend(Set::Avx512(token))));
         }
         all
+    }
+
+    /// [`Isa::VECTORS`].
+    pub fn has_vectors(self) -> bool {
+        !matches!(self.0, Set::Scalar(_))
     }
 
     /// The instructions that every processor has, for a few voxels inside of a kernel.

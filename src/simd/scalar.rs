@@ -14,29 +14,81 @@ pub fn sums<T: Widen, const FX: usize, const ADD: bool, const COUNT: bool>(
     first: usize,
 ) {
     let lift = |voxel: T| if COUNT { T::Wide::from(u8::from(voxel != T::default())) } else { T::Wide::from(voxel) };
-    if first == 0 {
-        lines.iter().for_each(|line| {
-            line.announced();
-        });
+    let cell = |cell: &[T]| if FX == 1 { lift(cell[0]) } else { lift(cell[0]) + lift(cell[1]) };
+    let put = |sum: &mut T::Wide, all| *sum = if ADD { *sum + all } else { all };
+    each_cell::<T, T::Wide, FX>(lines, first, sums, cell, |a, b| a + b, put);
+}
+
+/// Calls `put` with what is to be written and its cell's total, from cell `first` on: `cell` of the `FX` voxels of a line, and `plus`
+/// over the lines. Sums of floats depend on the order, so this is the order of the vectors too.
+#[inline(always)]
+pub fn each_cell<T: Copy, A: Copy, const FX: usize>(
+    lines: &[Line<'_, T>],
+    first: usize,
+    out: &mut [A],
+    cell: impl Fn(&[T]) -> A,
+    plus: impl Fn(A, A) -> A,
+    put: impl Fn(&mut A, A),
+) {
+    let out = &mut out[first..];
+    match lines {
+        [a] => {
+            for (out, a) in out.iter_mut().zip(cells(a, FX * first).chunks_exact(FX)) {
+                put(out, cell(a));
+            }
+        }
+        [a, b] => {
+            for ((out, a), b) in
+                out.iter_mut().zip(cells(a, FX * first).chunks_exact(FX)).zip(cells(b, FX * first).chunks_exact(FX))
+            {
+                put(out, plus(cell(a), cell(b)));
+            }
+        }
+        _ => {
+            for (i, out) in out.iter_mut().enumerate() {
+                let mut all = lines.iter().map(|line| cell(&line.voxels[FX * (first + i)..][..FX]));
+                let one = all.next().expect("a line");
+                put(out, all.fold(one, &plus));
+            }
+        }
     }
-    let cell = |line: &Line<'_, T>, i: usize| {
-        let cell = &line.voxels[FX * i..][..FX];
-        if FX == 1 { lift(cell[0]) } else { lift(cell[0]) + lift(cell[1]) }
-    };
-    for (i, sum) in sums.iter_mut().enumerate().skip(first) {
-        let all = lines[1..].iter().fold(cell(&lines[0], i), |all, line| all + cell(line, i));
-        *sum = if ADD { *sum + all } else { all };
-    }
+}
+
+/// What is in a line from voxel `first` on, after asking for all that comes behind it.
+#[inline(always)]
+fn cells<'a, T>(line: &Line<'a, T>, first: usize) -> &'a [T] {
+    line.part(first..line.voxels.len()).announced()
 }
 
 /// Sums of neighbouring sums from sum `first` on, set or added.
 #[inline(always)]
 pub fn adjacent_sums<A: Adjacent, const ADD: bool>(lines: &[Line<'_, A>], sums: &mut [A], first: usize) {
-    let column = |i: usize| lines[1..].iter().fold(lines[0].voxels[i], |all, line| all + line.voxels[i]);
-    for (i, sum) in sums.iter_mut().enumerate().skip(first) {
-        let all = column(2 * i) + column(2 * i + 1);
-        *sum = if ADD { *sum + all } else { all };
+    let put = |sum: &mut A, all| *sum = if ADD { *sum + all } else { all };
+    match lines {
+        [a, b] => {
+            let (a, b) = (a.voxels[2 * first..].chunks_exact(2), b.voxels[2 * first..].chunks_exact(2));
+            for ((sum, a), b) in sums[first..].iter_mut().zip(a).zip(b) {
+                put(sum, (a[0] + b[0]) + (a[1] + b[1]));
+            }
+        }
+        _ => each_cell::<A, A, 2>(lines, first, sums, |pair| pair[0] + pair[1], |a, b| a + b, put),
     }
+}
+
+/// What vectors leave of a row, in a room of its own: it must not be unrolled and made vectors of behind every loop.
+#[inline(never)]
+pub fn rest_of_sums<T: Widen, const FX: usize, const ADD: bool, const COUNT: bool>(
+    lines: &[Line<'_, T>],
+    rest: &mut [T::Wide],
+    first: usize,
+) {
+    sums::<T, FX, ADD, COUNT>(lines, rest, first);
+}
+
+/// As [`rest_of_sums`].
+#[inline(never)]
+pub fn rest_of_adjacent_sums<A: Adjacent, const ADD: bool>(lines: &[Line<'_, A>], rest: &mut [A], first: usize) {
+    adjacent_sums::<A, ADD>(lines, rest, first);
 }
 
 /// Sums of cells of `fx` bytes from sum `first` on, set or added.

@@ -124,8 +124,11 @@ impl<T: Voxel> Tile<'_, T> {
         scratch: &mut Vec<T>,
         fill: impl FnOnce(&mut PanelMut<'_, T>),
     ) {
-        fill(&mut self.open(mip, region, scratch));
-        self.close(mip, region, scratch);
+        let mut panel = self.open(mip, region, scratch);
+        fill(&mut panel);
+        if !panel.direct {
+            self.scatter(mip, region, scratch);
+        }
     }
 
     /// As [`Tile::write`], of the first mips at once: the rows of `regions[mip]` for each.
@@ -142,8 +145,10 @@ impl<T: Voxel> Tile<'_, T> {
                 let each = regions.iter().zip(&mut *scratch).enumerate();
                 let mut panels: Vec<_> = each.map(|(mip, (region, scratch))| self.open(mip, region, scratch)).collect();
                 fill(&mut panels);
-                drop(panels);
-                regions.iter().zip(scratch).enumerate().for_each(|(mip, (region, s))| self.close(mip, region, s));
+                if panels.iter().any(|panel| !panel.direct) {
+                    drop(panels);
+                    regions.iter().zip(scratch).enumerate().for_each(|(mip, (region, s))| self.scatter(mip, region, s));
+                }
             }
         }
     }
@@ -176,13 +181,14 @@ impl<T: Voxel> Tile<'_, T> {
             rows,
             cols,
             streams: target.streams && (pitch == bytes || bytes >= LONG),
+            direct: true,
             lent: PhantomData,
         }
     }
 
     /// Scatters what was written to `scratch`, if it was.
-    #[inline]
-    fn close(&self, mip: usize, region: &[Span], scratch: &[T]) {
+    #[cold]
+    fn scatter(&self, mip: usize, region: &[Span], scratch: &[T]) {
         let (target, Place { offset, direct }) = self.find(mip, region);
         if direct {
             return;

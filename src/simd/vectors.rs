@@ -388,7 +388,15 @@ pub unsafe fn finish_sparse<P: Pairs, const FX: usize, const KEEP: bool, const R
 /// # Safety
 /// Needs the instructions; `T` and `A` hold what `O` compares.
 #[inline(always)]
-pub unsafe fn extrema<O: Order, T: Voxel, A: Voxel, const FX: usize, const ADD: bool, const MAX: bool, const ROWS: usize>(
+pub unsafe fn extrema<
+    O: Order,
+    T: Voxel,
+    A: Voxel,
+    const FX: usize,
+    const ADD: bool,
+    const MAX: bool,
+    const ROWS: usize,
+>(
     lines: &[Line<'_, T>; ROWS],
     ends: &mut [A],
     out: Option<Row<'_, T>>,

@@ -243,7 +243,9 @@ impl<'a, T, const N: usize> Iterator for CellLines<'a, T, N> {
         let lines = self.lines;
         let next = |line: Line<'a, T>| Line {
             // SAFETY: `new` checked that the panel has as many rows as cells; behind the last cell nobody looks.
-            voxels: unsafe { std::slice::from_raw_parts(line.voxels.as_ptr().wrapping_offset(self.step), line.voxels.len()) },
+            voxels: unsafe {
+                std::slice::from_raw_parts(line.voxels.as_ptr().wrapping_offset(self.step), line.voxels.len())
+            },
             ahead: line.ahead.wrapping_offset(self.step.wrapping_mul(size_of::<T>() as isize)),
             ..line
         };
@@ -267,6 +269,8 @@ pub struct PanelMut<'a, T> {
     pub(super) rows: usize,
     pub(super) cols: usize,
     pub(super) streams: bool,
+    /// Whether these are the rows of the output itself.
+    pub(super) direct: bool,
     pub(super) lent: PhantomData<&'a mut [T]>,
 }
 
@@ -275,7 +279,15 @@ impl<'a, T> PanelMut<'a, T> {
     #[inline]
     pub fn dense(voxels: &'a mut [T], cols: usize) -> Self {
         let rows = voxels.len() / cols.max(1);
-        PanelMut { origin: voxels.as_mut_ptr(), pitch: cols as isize, rows, cols, streams: false, lent: PhantomData }
+        PanelMut {
+            origin: voxels.as_mut_ptr(),
+            pitch: cols as isize,
+            rows,
+            cols,
+            streams: false,
+            direct: false,
+            lent: PhantomData,
+        }
     }
 
     /// Number of rows.
@@ -295,8 +307,7 @@ impl<'a, T> PanelMut<'a, T> {
     pub fn row_mut(&mut self, j: usize) -> Row<'_, T> {
         assert!(j < self.rows);
         // SAFETY: as in `Panel::row`; the rows do not overlap, and `&mut self` lends one at a time.
-        let voxels =
-            unsafe { std::slice::from_raw_parts_mut(self.origin.offset(j as isize * self.pitch), self.cols) };
+        let voxels = unsafe { std::slice::from_raw_parts_mut(self.origin.offset(j as isize * self.pitch), self.cols) };
         Row { voxels, streams: self.streams }
     }
 }

@@ -201,7 +201,8 @@ fn quotients_of_words(low: __m256i, high: __m256i, few: __m256i, more: __m256i) 
         0x80_u8 as i8, 0x40, 0x2a, 0x20, 0x19, 0x15, 0x12, 0x10,
     ));
     // Both bytes of a word look up their own: count - 1, and count + 7. Where the count is 0 so is the sum.
-    let places = |count| _mm256_add_epi16(_mm256_mullo_epi16(count, _mm256_set1_epi16(0x0101)), _mm256_set1_epi16(0x06ff));
+    let places =
+        |count| _mm256_add_epi16(_mm256_mullo_epi16(count, _mm256_set1_epi16(0x0101)), _mm256_set1_epi16(0x06ff));
     let by = _mm256_shuffle_epi8(table, places(few));
     let low = _mm256_mulhi_epu16(_mm256_add_epi16(low, low), by);
     let by = _mm256_shuffle_epi8(table, places(more));

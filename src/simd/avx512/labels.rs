@@ -59,20 +59,48 @@ macro_rules! lanes {
 }
 
 lanes!(
-    Bytes, u8, __mmask64, bytes, _mm512_cmpeq_epi8_mask, _mm512_cmpgt_epi8_mask, _mm512_mask_add_epi8,
-    _mm512_set1_epi8(1), _mm512_mask_blend_epi8
+    Bytes,
+    u8,
+    __mmask64,
+    bytes,
+    _mm512_cmpeq_epi8_mask,
+    _mm512_cmpgt_epi8_mask,
+    _mm512_mask_add_epi8,
+    _mm512_set1_epi8(1),
+    _mm512_mask_blend_epi8
 );
 lanes!(
-    Words, u16, __mmask32, words, _mm512_cmpeq_epi16_mask, _mm512_cmpgt_epi16_mask, _mm512_mask_add_epi16,
-    _mm512_set1_epi16(1), _mm512_mask_blend_epi16
+    Words,
+    u16,
+    __mmask32,
+    words,
+    _mm512_cmpeq_epi16_mask,
+    _mm512_cmpgt_epi16_mask,
+    _mm512_mask_add_epi16,
+    _mm512_set1_epi16(1),
+    _mm512_mask_blend_epi16
 );
 lanes!(
-    Doubles, u32, __mmask16, doubles, _mm512_cmpeq_epi32_mask, _mm512_cmpgt_epi32_mask, _mm512_mask_add_epi32,
-    _mm512_set1_epi32(1), _mm512_mask_blend_epi32
+    Doubles,
+    u32,
+    __mmask16,
+    doubles,
+    _mm512_cmpeq_epi32_mask,
+    _mm512_cmpgt_epi32_mask,
+    _mm512_mask_add_epi32,
+    _mm512_set1_epi32(1),
+    _mm512_mask_blend_epi32
 );
 lanes!(
-    Quads, u64, __mmask8, quads, _mm512_cmpeq_epi64_mask, _mm512_cmpgt_epi64_mask, _mm512_mask_add_epi64,
-    _mm512_set1_epi64(1), _mm512_mask_blend_epi64
+    Quads,
+    u64,
+    __mmask8,
+    quads,
+    _mm512_cmpeq_epi64_mask,
+    _mm512_cmpgt_epi64_mask,
+    _mm512_mask_add_epi64,
+    _mm512_set1_epi64(1),
+    _mm512_mask_blend_epi64
 );
 
 macro_rules! orders {

@@ -7,8 +7,8 @@ mod labels;
 mod sums;
 
 pub use labels::{
-    Bytes, Doubles, F32Order, F64Order, I8Order, I16Order, I32Order, I64Order, Quads, U8Order, U16Order, U32Order, U64Order,
-    Words,
+    Bytes, Doubles, F32Order, F64Order, I8Order, I16Order, I32Order, I64Order, Quads, U8Order, U16Order, U32Order,
+    U64Order, Words,
 };
 pub use sums::{
     DoubleSums, F32Pairs, FloatSums, I8Pairs, I16Pairs, I32Pairs, QuadSums, U8Pairs, U16Pairs, U32Pairs, WordSums,
@@ -50,6 +50,8 @@ impl Avx512 {
 }
 
 impl Isa for Avx512 {
+    const VECTORS: bool = true;
+
     #[inline(always)]
     fn sums<T: Widen, const FX: usize, const ADD: bool, const COUNT: bool>(
         self,
@@ -58,14 +60,18 @@ impl Isa for Avx512 {
     ) {
         // SAFETY: `self` is the proof that the instructions are there.
         let done = unsafe { vectors::sums::<T::Avx512, FX, ADD, COUNT>(lines, sums) };
-        scalar::sums::<T, FX, ADD, COUNT>(lines, sums, done);
+        if done < sums.len() {
+            scalar::rest_of_sums::<T, FX, ADD, COUNT>(lines, sums, done);
+        }
     }
 
     #[inline(always)]
     fn adjacent_sums<A: Adjacent, const ADD: bool>(self, lines: &[Line<'_, A>], sums: &mut [A]) {
         // SAFETY: `self` is the proof that the instructions are there.
         let done = unsafe { vectors::adjacent_sums::<A::Avx512, A, ADD>(lines, sums) };
-        scalar::adjacent_sums::<A, ADD>(lines, sums, done);
+        if done < sums.len() {
+            scalar::rest_of_adjacent_sums::<A, ADD>(lines, sums, done);
+        }
     }
 
     #[inline(always)]

@@ -206,7 +206,22 @@ fn quotients_of_words(low: __m512i, high: __m512i, few: __m512i, more: __m512i) 
 fn quotients_of_doubles(low: __m512i, high: __m512i, few: __m512i, more: __m512i) -> __m512i {
     // Where the count is 0 so is the sum.
     let table = _mm512_setr_ps(
-        0.0, 1.0, 0.5, 1.0 / 3.0, 0.25, 0.2, 1.0 / 6.0, 1.0 / 7.0, 0.125, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0,
+        0.0,
+        1.0,
+        0.5,
+        1.0 / 3.0,
+        0.25,
+        0.2,
+        1.0 / 6.0,
+        1.0 / 7.0,
+        0.125,
+        0.0,
+        0.0,
+        0.0,
+        0.0,
+        0.0,
+        0.0,
+        0.0,
     );
     let half = _mm512_set1_ps(0.5);
     let low = _mm512_mul_ps(_mm512_add_ps(_mm512_cvtepi32_ps(low), half), _mm512_permutexvar_ps(few, table));
