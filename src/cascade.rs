@@ -76,13 +76,15 @@ pub struct Sums<T, N, A, D> {
 struct Level<A> {
     sums: Vec<A>,
     counts: Vec<A>,
+    /// A row of the level below, summed up over the rows of a cell; and of counts.
+    columns: [Vec<A>; 2],
 }
 
 impl<A: Sum> Level<A> {
     fn new(grid: &Grid, level: usize, counts: bool) -> Self {
         let sums = vec![A::default(); grid.panel_len(level)];
         let counts = if counts { sums.clone() } else { Vec::new() };
-        Level { sums, counts }
+        Level { sums, counts, columns: Default::default() }
     }
 
     /// Puts the rendered voxels in the place of their sums.
@@ -176,7 +178,7 @@ where
         }));
         let mut from = [Panel::dense(&[], 0); SIBLINGS];
         for ((panel, (_, region)), gathered) in from.iter_mut().zip(ascent.siblings).zip(gathered) {
-            *panel = source.panel(region, gathered);
+            *panel = source.panel(*backend, region, gathered);
         }
         let from = &from[..ascent.siblings.len()];
         let done = ascent.completed();
@@ -278,21 +280,41 @@ fn fold_panels<S: Summand<A>, T, A: Sum, R: Render<T, A>>(
 ) {
     let shape = step.shape;
     let (counted, what) = counted.map_or((from, What::Presence), |counts| (counts, What::Value));
+    // Rows of wide cells are added up first, which vectors do best, and then folded once.
+    let (fx, width) = (shape.factor[0], from[0].cols());
+    let [mut wide, mut wide_counts] = std::mem::take(&mut level.columns);
+    if fx > 2 {
+        wide.resize(width, A::default());
+        wide_counts.resize(if level.counts.is_empty() { 0 } else { width }, A::default());
+    }
     for j in rows {
         let (cell, times) = step.cell(j, from[0].rows());
         let (sums, counts) = level.row(j, step.cols);
-        let mut add = !step.first;
+        let columns = fx > 2 && cell.len() * from.len() * times > 1;
+        let (rows, to, count) = if columns {
+            (Shape { factor: [1, 1], ..shape }, &mut wide[..], &mut wide_counts[..])
+        } else {
+            (shape, &mut *sums, &mut *counts)
+        };
+        let mut add = !columns && !step.first;
         for _ in 0..times {
             let mut at = (0, cell.start);
             while at.0 < from.len() {
                 let mut also = at;
                 let (lines, n) = group(from, &cell, &mut at);
-                backend.run(Fold { lines: &lines[..n], shape, add, to: &mut *sums, what: What::Value });
-                if !counts.is_empty() {
+                backend.run(Fold { lines: &lines[..n], shape: rows, add, to: &mut *to, what: What::Value });
+                if !count.is_empty() {
                     let (lines, n) = group(counted, &cell, &mut also);
-                    backend.run(Fold { lines: &lines[..n], shape, add, to: &mut *counts, what });
+                    backend.run(Fold { lines: &lines[..n], shape: rows, add, to: &mut *count, what });
                 }
                 add = true;
+            }
+        }
+        if columns {
+            let (add, what) = (!step.first, What::Value);
+            backend.run(Fold { lines: &[Line::here(&wide)], shape, add, to: &mut *sums, what });
+            if !counts.is_empty() {
+                backend.run(Fold { lines: &[Line::here(&wide_counts)], shape, add, to: &mut *counts, what });
             }
         }
         if let Some(out) = &mut out {
@@ -300,6 +322,7 @@ fn fold_panels<S: Summand<A>, T, A: Sum, R: Render<T, A>>(
             backend.run(RenderRow { render, by: &step.by, last, sums, counts, out });
         }
     }
+    level.columns = [wide, wide_counts];
 }
 
 /// Writes the voxels of a row.

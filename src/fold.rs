@@ -53,6 +53,9 @@ pub struct Shape {
     pub mirrored: bool,
 }
 
+/// Cells of three columns and more that are folded between two requests to the memory.
+const PIECE: usize = 512;
+
 /// Folds some rows into the sums of their cells, or onto them.
 pub struct Fold<'a, T, A> {
     /// The rows.
@@ -82,14 +85,17 @@ impl<T: Summand<A>, A: Sum> Kernel for Fold<'_, T, A> {
             (2, false) => few::<T, A, I, 2, false>(isa, lines, to, what),
             (2, true) => few::<T, A, I, 2, true>(isa, lines, to, what),
             _ => {
-                for (k, &line) in lines.iter().enumerate() {
+                for (k, line) in lines.iter().enumerate() {
                     let full = line.voxels.len() / fx;
-                    let (line, to) = (line.part(0..fx * full), &mut to[..full]);
-                    match (what, add || k > 0) {
-                        (What::Value, false) => T::cell_sums::<I, false>(isa, line, fx, to),
-                        (What::Value, true) => T::cell_sums::<I, true>(isa, line, fx, to),
-                        (What::Presence, false) => any_cells::<T, A, false>(line, fx, to, T::occupied),
-                        (What::Presence, true) => any_cells::<T, A, true>(line, fx, to, T::occupied),
+                    for start in (0..full).step_by(PIECE) {
+                        let cells = start..full.min(start + PIECE);
+                        let (line, to) = (line.part(fx * start..fx * cells.end), &mut to[cells]);
+                        match (what, add || k > 0) {
+                            (What::Value, false) => T::cell_sums::<I, false>(isa, line, fx, to),
+                            (What::Value, true) => T::cell_sums::<I, true>(isa, line, fx, to),
+                            (What::Presence, false) => any_cells::<T, A, false>(line, fx, to, T::occupied),
+                            (What::Presence, true) => any_cells::<T, A, true>(line, fx, to, T::occupied),
+                        }
                     }
                 }
             }

@@ -171,7 +171,7 @@ impl<T: Label> Modes<'_, T> {
             None => {
                 slot.lent = self.source.lend(region).is_some();
                 if !slot.lent {
-                    self.source.gather(region, &mut slot.labels);
+                    self.source.gather(self.backend, region, &mut slot.labels);
                 }
             }
             Some(below) => std::mem::swap(&mut below.modes, &mut slot.labels),

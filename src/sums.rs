@@ -48,9 +48,10 @@ pub trait Mean<A: Quotient>: Summand<A> {
         if by.is_power_of_two() {
             return Self::shift(isa, sums, by.trailing_zeros(), out);
         }
-        let by = A::from_weight(by);
-        for (voxel, &sum) in out.voxels.iter_mut().zip(sums) {
-            *voxel = Self::lower(sum.over(by));
+        // Not a power of two: as by counts, for which there are vectors.
+        let counts = [A::from_weight(by); 64];
+        for (out, sums) in out.voxels.chunks_mut(counts.len()).zip(sums.chunks(counts.len())) {
+            Self::divide(isa, sums, &counts[..sums.len()], Row { voxels: out, streams: false });
         }
     }
 

@@ -268,6 +268,7 @@ unsafe fn adjacent_of<S: Sums, A, const ADD: bool, const ROWS: usize>(
     let lanes = S::V::BYTES / size_of::<A>();
     let full = sums.len().min(length(lines) / 2) / lanes * lanes;
     for i in (0..full).step_by(lanes) {
+        lines.iter().for_each(|line| line.announce(2 * i, 2 * S::V::BYTES));
         // SAFETY: 2 i + 2 lanes <= line.len() and i + lanes <= sums.len(), by `full`.
         unsafe {
             let from = lines[0].voxels.as_ptr().add(2 * i);

@@ -8,6 +8,7 @@
 //! Limits: regions are checked against extents here, once a panel, and everything above may be wrong without
 //! touching foreign memory; that the pointers, extents and strides are true is promised by the caller of `new`.
 
+use super::{Backend, Isa, Kernel};
 #[cfg(target_arch = "x86_64")]
 use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
 use std::marker::PhantomData;
@@ -399,45 +400,54 @@ impl<'a, T: Voxel> Source<'a, T> {
     }
 
     /// Copies the rows of `region` into `rows`, one behind the other.
-    pub fn gather<'s>(&self, region: &[Span], rows: &'s mut Vec<T>) -> Panel<'s, T> {
+    pub fn gather<'s>(&self, backend: Backend, region: &[Span], rows: &'s mut Vec<T>) -> Panel<'s, T> {
         let Place { offset, .. } = place::<T>(self.origin as usize, &self.axes, region);
         let (step, pitch, cols) = (self.axes[0].stride, self.axes[1].stride, region[0].len);
-        let whole = step % size_of::<T>() as isize == 0;
         rows.resize(region[1].len * cols, T::default());
         for (j, row) in rows.chunks_exact_mut(cols).enumerate() {
-            // SAFETY: all voxels of the row are inside the region, which `place` checked.
-            unsafe {
-                let from = self.origin.offset(offset + j as isize * pitch);
-                // Steps of interleaved channels, known to the compiler.
-                match step / size_of::<T>() as isize {
-                    2 if whole => gather_row(row, from, 2 * size_of::<T>() as isize),
-                    3 if whole => gather_row(row, from, 3 * size_of::<T>() as isize),
-                    4 if whole => gather_row(row, from, 4 * size_of::<T>() as isize),
-                    _ => gather_row(row, from, step),
-                }
-            }
+            // SAFETY: the first voxel of the row is inside the region, which `place` checked, as are all others.
+            let from = unsafe { self.origin.offset(offset + j as isize * pitch) };
+            backend.run(Gather { row, from, step });
         }
         Panel::dense(rows, cols)
     }
 
     /// The rows of `region`: lent as they lie, or gathered into `scratch`.
     #[inline]
-    pub fn panel<'s>(&'s self, region: &[Span], scratch: &'s mut Vec<T>) -> Panel<'s, T> {
+    pub fn panel<'s>(&'s self, backend: Backend, region: &[Span], scratch: &'s mut Vec<T>) -> Panel<'s, T> {
         match self.lend(region) {
             Some(panel) => panel,
-            None => self.gather(region, scratch),
+            None => self.gather(backend, region, scratch),
         }
     }
 }
 
-/// Copies voxels that are `step` bytes apart.
-///
-/// # Safety
-/// As many readable voxels as the row is long lie at `from` and on.
+/// Copies voxels that are `step` bytes apart. Only made by [`Source::gather`], for rows that can be read.
+struct Gather<'a, T> {
+    row: &'a mut [T],
+    from: *const u8,
+    step: isize,
+}
+
+impl<T: Voxel> Kernel for Gather<'_, T> {
+    #[inline(always)]
+    fn run<I: Isa>(self, _isa: I) {
+        let Gather { row, from, step } = self;
+        let size = size_of::<T>() as isize;
+        // Steps of interleaved channels, known to the compiler.
+        match (step % size, step / size) {
+            (0, 2) => gather_row(row, from, 2 * size),
+            (0, 3) => gather_row(row, from, 3 * size),
+            (0, 4) => gather_row(row, from, 4 * size),
+            _ => gather_row(row, from, step),
+        }
+    }
+}
+
 #[inline(always)]
-unsafe fn gather_row<T: Voxel>(row: &mut [T], from: *const u8, step: isize) {
+fn gather_row<T: Voxel>(row: &mut [T], from: *const u8, step: isize) {
     for (i, voxel) in row.iter_mut().enumerate() {
-        // SAFETY: the caller's promise.
+        // SAFETY: as many readable voxels as the row is long lie at `from` and on, by who made the `Gather`.
         *voxel = unsafe { from.offset(i as isize * step).cast::<T>().read_unaligned() };
     }
 }
@@ -445,6 +455,10 @@ unsafe fn gather_row<T: Voxel>(row: &mut [T], from: *const u8, step: isize) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn backend() -> Backend {
+        Backend::all()[0]
+    }
 
     fn axes(lens: &[usize], strides: &[isize]) -> Vec<Extent> {
         lens.iter().zip(strides).map(|(&len, &stride)| Extent { len, stride }).collect()
@@ -462,9 +476,9 @@ mod tests {
             )
         };
         let region = [Span { start: 1, len: 2 }, Span { start: 2, len: 2 }];
-        assert_eq!(lent.panel(&region, &mut scratch).row(1), [19, 20]);
+        assert_eq!(lent.panel(backend(), &region, &mut scratch).row(1), [19, 20]);
         assert!(scratch.is_empty() && strided.lend(&region).is_none());
-        assert_eq!(strided.panel(&region, &mut scratch).row(1), [20, 22]);
+        assert_eq!(strided.panel(backend(), &region, &mut scratch).row(1), [20, 22]);
     }
 
     #[test]
@@ -480,8 +494,8 @@ mod tests {
         };
         let region = [Span { start: 0, len: 4 }, Span { start: 0, len: 2 }];
         let word = |at: u32| u32::from_le_bytes([at as u8, at as u8 + 1, at as u8 + 2, at as u8 + 3]);
-        assert_eq!(unaligned.panel(&region, &mut scratch).row(1), [17, 21, 25, 29].map(word));
-        assert_eq!(reversed.panel(&region, &mut scratch).row(0), [29, 25, 21, 17].map(word));
+        assert_eq!(unaligned.panel(backend(), &region, &mut scratch).row(1), [17, 21, 25, 29].map(word));
+        assert_eq!(reversed.panel(backend(), &region, &mut scratch).row(0), [29, 25, 21, 17].map(word));
     }
 
     #[test]
@@ -490,6 +504,6 @@ mod tests {
         let voxels = [0u8; 4];
         // SAFETY: four voxels as 2 x 2.
         let source = unsafe { Source::<u8>::new(voxels.as_ptr(), axes(&[2, 2], &[1, 2])) };
-        source.panel(&[Span { start: 1, len: 2 }, Span { start: 0, len: 1 }], &mut Vec::new());
+        source.panel(backend(), &[Span { start: 1, len: 2 }, Span { start: 0, len: 1 }], &mut Vec::new());
     }
 }
