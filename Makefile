@@ -92,11 +92,14 @@ wheel:
 demo: $(MADE)/native $(MADE)/demo
 	$(BIN)/python benches/demo.py --volume '$(VOLUME)' --method '$(METHOD)' --factor '$(FACTOR)' --out '$(OUT)'
 
-# The second run need not look at the wheel again, unless the tests to run were named.
+# The best backend first; the others need not look at the wheel again, unless the tests to run were named.
 test: $(MADE)/native $(MADE)/test wheel
 	cargo test --release --no-default-features
-	$(BIN)/python -m pytest $(TESTS)
-	TINYBRAIN_SIMD=scalar $(BIN)/python -m pytest $(if $(TESTS),$(TESTS),--ignore=tests/test_wheel.py)
+	$(BIN)/python -m pytest -n auto $(TESTS)
+	@set -e; for backend in $$($(BIN)/python -c 'from tinybrain import _native; print(*_native.backends()[-2::-1])'); do \
+	    echo "TINYBRAIN_SIMD=$$backend"; \
+	    TINYBRAIN_SIMD=$$backend $(BIN)/python -m pytest -n auto $(if $(TESTS),$(TESTS),--ignore=tests/test_wheel.py); \
+	done
 
 lint: $(MADE)/native $(MADE)/lint
 	cargo fmt --check

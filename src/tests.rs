@@ -312,3 +312,106 @@ fn an_interrupted_call_says_so() {
         });
     }
 }
+
+/// Sparse means by (2, 2, 2) of cells that hold `values[i]` each, on every backend.
+fn sparse_means<T: averaging::Average>(values: &[[T; 8]]) -> Vec<(Backend, Vec<T>)> {
+    let mut input = Volume::new([2 * values.len(), 2, 2], [0, 1, 2], 1);
+    for (i, cell) in values.iter().enumerate() {
+        for (&voxel, at) in cell.iter().zip(indices([2, 2, 2])) {
+            let place = input.place([2 * i + at[0], at[1], at[2]]);
+            input.voxels[place] = voxel;
+        }
+    }
+    let one = |backend| {
+        let mut out = mips(input.shape, [0, 1, 2], [2, 2, 2], 1);
+        let arrays: Vec<Array> = out.iter().map(Volume::array).collect();
+        let plan = averaging::Plan::new::<T>(&input.array(), &arrays, &[2, 2, 2], 1, true);
+        fill(&input, &mut out, &plan.grid, |source, tiles| {
+            plan.run(backend, source, tiles, 1, &|| false).unwrap();
+        });
+        (backend, out.remove(0).voxels)
+    };
+    Backend::all().into_iter().map(one).collect()
+}
+
+/// A cell of `count` voxels whose sum is `sum`, none of them 0 while there is enough.
+fn cell_of(count: u32, sum: u32, most: u32) -> [u32; 8] {
+    let mut cell = [0; 8];
+    let mut left = sum;
+    for (i, voxel) in cell.iter_mut().take(count as usize).enumerate() {
+        let others = count - 1 - i as u32;
+        *voxel = most.min(left.saturating_sub(others));
+        left -= *voxel;
+    }
+    assert!(left == 0 || sum < count);
+    cell
+}
+
+#[test]
+fn every_quotient_of_a_sum_of_bytes_by_a_count_is_truncated() {
+    let all = (1..=8u32).flat_map(|count| (count..=255 * count).map(move |sum| (count, sum)));
+    let (cells, wanted): (Vec<[u8; 8]>, Vec<u8>) =
+        all.map(|(count, sum)| (cell_of(count, sum, 255).map(|v| v as u8), (sum / count) as u8)).unzip();
+    for (backend, means) in sparse_means(&cells) {
+        assert!(means == wanted, "{backend:?}");
+    }
+}
+
+#[test]
+fn quotients_of_sums_of_words_are_truncated_on_both_sides_of_every_integer() {
+    let all = (1..=8u32).flat_map(|count| {
+        (1..=65535u32)
+            .flat_map(move |mean| [count * mean, (count * mean + count - 1).min(count * 65535)].map(|s| (count, s)))
+    });
+    let (cells, wanted): (Vec<[u16; 8]>, Vec<u16>) =
+        all.map(|(count, sum)| (cell_of(count, sum, 65535).map(|v| v as u16), (sum / count) as u16)).unzip();
+    for (backend, means) in sparse_means(&cells) {
+        assert!(means == wanted, "{backend:?}");
+    }
+}
+
+#[test]
+fn rows_of_every_length_come_out_the_same_on_every_backend() {
+    fn check<T: averaging::Average + extrema::Ordered + PartialEq + std::fmt::Debug>(
+        voxel: impl Fn(&mut Noise) -> T + Copy,
+    ) {
+        for width in 1..=150 {
+            for (factor, count) in [([2, 2, 1], 2), ([2, 2, 2], 1), ([1, 2, 2], 2), ([2, 1, 1], 1), ([3, 2, 1], 1)] {
+                let input = noise([width, 5, 4], [0, 1, 2], 1, voxel);
+                let call = |backend, kind: usize| {
+                    let mut out = mips(input.shape, [0, 1, 2], factor, count);
+                    let arrays: Vec<Array> = out.iter().map(Volume::array).collect();
+                    if kind < 2 {
+                        let plan = averaging::Plan::new::<T>(&input.array(), &arrays, &factor, count, kind == 1);
+                        fill(&input, &mut out, &plan.grid, |source, tiles| {
+                            plan.run(backend, source, tiles, 1, &|| false).unwrap();
+                        });
+                    } else {
+                        let end = if kind == 2 { extrema::Extremum::Min } else { extrema::Extremum::Max };
+                        let plan = extrema::Plan::new::<T>(&input.array(), &arrays, &factor, count, end);
+                        fill(&input, &mut out, &plan.grid, |source, tiles| {
+                            plan.run(backend, source, tiles, 1, &|| false).unwrap();
+                        });
+                    }
+                    out.into_iter().map(|mip| mip.voxels).collect::<Vec<_>>()
+                };
+                for kind in 0..4 {
+                    let scalar = call(Backend::all()[0], kind);
+                    for backend in Backend::all() {
+                        assert_eq!(call(backend, kind), scalar, "{backend:?} {width} {factor:?} {kind}");
+                    }
+                }
+            }
+        }
+    }
+    check::<u8>(|noise| [0, 1, 254, 255, noise.below(256) as u8][noise.below(5) as usize]);
+    check::<i8>(|noise| [0, -1, -128, 127, noise.below(256) as u8 as i8][noise.below(5) as usize]);
+    check::<u16>(|noise| [0, 1, 65535, noise.below(65536) as u16][noise.below(4) as usize]);
+    check::<i16>(|noise| [0, -1, i16::MIN, i16::MAX, noise.below(65536) as u16 as i16][noise.below(5) as usize]);
+    check::<u32>(|noise| [0, 1, u32::MAX, noise.below(1 << 32) as u32][noise.below(4) as usize]);
+    check::<i32>(|noise| [0, -1, i32::MIN, i32::MAX, noise.below(1 << 32) as u32 as i32][noise.below(5) as usize]);
+    check::<u64>(|noise| [0, 1, u64::MAX, noise.below(u64::MAX)][noise.below(4) as usize]);
+    check::<i64>(|noise| [0, -1, i64::MIN, i64::MAX, noise.below(u64::MAX) as i64][noise.below(5) as usize]);
+    check::<f32>(|noise| [0.0, -0.0, f32::MAX, noise.below(1000) as f32 / 7.0][noise.below(4) as usize]);
+    check::<f64>(|noise| [0.0, -0.0, 1e300, noise.below(1000) as f64 / 7.0][noise.below(4) as usize]);
+}
