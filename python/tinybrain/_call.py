@@ -49,7 +49,7 @@ class Route:
     kernel : str
         What computes, in words.
     backend : str
-        The instruction set: ``avx2``, ``scalar``, or ``numpy``.
+        The instruction set: ``avx512``, ``avx2``, ``scalar``, or ``numpy``.
     threads : int
         How many threads the call would use.
     copies : bool
