@@ -155,10 +155,16 @@ impl<T: Voxel + Mean<A>, A: Quotient> Render<T, A> for Means<'_> {
     }
 
     const FINISHES: bool = <T as Mean<A>>::VECTORS;
+    const FINISHES_UP: bool = <T as Mean<A>>::VECTORS;
 
     #[inline(always)]
     fn finishes(&self, by: &Weight) -> bool {
         self.0.sparse || by.shift.is_some()
+    }
+
+    #[inline(always)]
+    fn finish_up<I: Isa>(&self, isa: I, by: &Weight, lines: &[Line<'_, A>; 2], sums: &mut [A], out: Row<'_, T>) {
+        T::finish_up(isa, lines, sums, by.shift.unwrap_or_default(), out);
     }
 
     #[inline(always)]

@@ -42,6 +42,21 @@ pub trait Render<T, A>: Renderer {
         out: Row<'_, T>,
     );
 
+    /// As [`Render::finish`], of cells of two rows and columns of sums, which are kept.
+    fn finish_up<I: Isa>(
+        &self,
+        _isa: I,
+        _by: &Self::Divisor,
+        _lines: &[Line<'_, A>; 2],
+        _sums: &mut [A],
+        _out: Row<'_, T>,
+    ) {
+        unreachable!("only where `FINISHES_UP` says so");
+    }
+
+    /// Whether there is a [`Render::finish_up`] for these types, where there are vectors.
+    const FINISHES_UP: bool;
+
     /// Whether there is a [`Render::finish`] for these types, where there are vectors.
     const FINISHES: bool;
 
@@ -254,14 +269,55 @@ fn fold_up<T, S: Summand<A>, A: Sum, R: Render<T, A>>(
     lower: &Level<S>,
     cols: usize,
     level: &mut Level<A>,
-    out: Option<&mut PanelMut<'_, T>>,
+    mut out: Option<&mut PanelMut<'_, T>>,
 ) where
     T: Summand<A>,
 {
     let len = step.below * cols;
-    let from = &[Panel::dense(&lower.sums[..len], cols)];
+    let from = Panel::dense(&lower.sums[..len], cols);
     let counts = &[Panel::dense(&lower.counts[..len.min(lower.counts.len())], cols)];
-    fold_panels(backend, render, step, from, Some(counts), 0..step.rows, level, out);
+    let whole = step.first && step.last && step.weight == 1 && step.shape.factor == [2, 2] && lower.counts.is_empty();
+    let mut done = 0;
+    if R::FINISHES_UP && whole && backend.has_vectors() && render.finishes(&step.by) {
+        if let (Some(from), Some(out)) = (S::same(from), out.as_deref_mut()) {
+            done = step.below / 2;
+            if done > 0 {
+                backend.run(WholeUp { render, step, from, rows: done, level: &mut *level, out });
+            }
+        }
+    }
+    if done < step.rows {
+        fold_panels(backend, render, step, &[from], Some(counts), done..step.rows, level, out);
+    }
+}
+
+/// As [`Whole`], of cells of two rows and columns of sums.
+struct WholeUp<'a, 'o, T, A, R: Renderer> {
+    render: &'a R,
+    step: &'a Step<R::Divisor>,
+    from: Panel<'a, A>,
+    rows: usize,
+    level: &'a mut Level<A>,
+    out: &'a mut PanelMut<'o, T>,
+}
+
+impl<T, A: Sum, R: Render<T, A>> Kernel for WholeUp<'_, '_, T, A, R> {
+    #[inline(always)]
+    fn run<I: Isa>(self, isa: I) {
+        if !I::VECTORS || !R::FINISHES_UP {
+            unreachable!("whole cells are finished by vectors");
+        }
+        let WholeUp { render, step, from, rows, level, out } = self;
+        let (by, full) = (&step.by, from.cols() / 2);
+        for (j, lines) in CellLines::<A, 2>::new(&[from], 2, rows).enumerate() {
+            let ((sums, _), mut out) = (level.row(j, step.cols), out.row_mut(j));
+            if full < step.cols {
+                fold_rest(&lines, 2 * full, step.shape.mirrored, false, &mut sums[full], What::Value);
+                render.render(Backend::plain(), by, true, &sums[full..], &[], out.part(full..full + 1));
+            }
+            render.finish_up(isa, by, &lines, &mut sums[..full], out.part(0..full));
+        }
+    }
 }
 
 /// Folds panels (and if they are sums, their counts) into rows of the panel of the level above, and writes the voxels of those

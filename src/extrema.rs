@@ -96,6 +96,7 @@ impl<T: End<A>, A: Sum> Render<T, A> for Unwrap {
     }
 
     const FINISHES: bool = T::VECTORS;
+    const FINISHES_UP: bool = false;
 
     #[inline(always)]
     fn finishes(&self, _by: &()) -> bool {

@@ -4,7 +4,7 @@
 //! stay in L1. Memory is read in address order: row after row, never the rows of a cell side by side.
 
 use crate::simd::scalar::each_cell;
-use crate::simd::views::Line;
+use crate::simd::views::{Line, Panel};
 use crate::simd::{Isa, Kernel};
 
 /// What is carried from level to level: something with a `+`.
@@ -23,6 +23,12 @@ pub trait Summand<A: Sum>: Copy {
 
     /// The voxel nearest to `sum` on the way to zero.
     fn lower(sum: A) -> Self;
+
+    /// The panel itself, if these are sums of type `A`.
+    #[inline(always)]
+    fn same(_panel: Panel<'_, Self>) -> Option<Panel<'_, A>> {
+        None
+    }
 
     /// `sums[i]` becomes (with `ADD`: grows by) the sum of the `FX` (1 or 2) voxels from `FX i` on of each line (up to
     /// [`crate::simd::FOLDED`]).

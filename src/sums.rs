@@ -5,7 +5,7 @@
 
 use crate::fold::{Sum, Summand, any_cells, few_cells, few_columns};
 use crate::simd::Isa;
-use crate::simd::views::{Line, Row, behind};
+use crate::simd::views::{Line, Panel, Row, behind};
 
 /// What can be divided: the arithmetic of the sums.
 pub trait Quotient: Sum {
@@ -91,6 +91,29 @@ pub trait Mean<A: Quotient>: Summand<A> {
         }
     }
 
+    /// As [`Mean::finish`], of cells of two rows and columns of sums.
+    #[inline(always)]
+    fn finish_up<I: Isa>(isa: I, lines: &[Line<'_, A>; 2], sums: &mut [A], shift: u32, mut out: Row<'_, Self>) {
+        let done = Self::finish_up_vectors(isa, lines, sums, shift, out.part(0..sums.len()));
+        if done < sums.len() {
+            // In the order of the vectors, on which the last bits of floats depend.
+            A::sums::<I, 2, false>(isa, &behind(lines, 2 * done), &mut sums[done..]);
+            halve_few(&sums[done..], shift, &mut out.voxels[done..sums.len()]);
+        }
+    }
+
+    /// The part of [`Mean::finish_up`] that vectors do: how many.
+    #[inline(always)]
+    fn finish_up_vectors<I: Isa>(
+        _isa: I,
+        _lines: &[Line<'_, A>; 2],
+        _sums: &mut [A],
+        _shift: u32,
+        _out: Row<'_, Self>,
+    ) -> usize {
+        0
+    }
+
     /// The part of [`Mean::shift`] that vectors do: how many.
     #[inline(always)]
     fn narrow<I: Isa>(_isa: I, _sums: &[A], _shift: u32, _out: Row<'_, Self>) -> usize {
@@ -138,6 +161,16 @@ macro_rules! means {
                 #[inline(always)]
                 fn narrow<I: Isa>(isa: I, sums: &[$sum], shift: u32, out: Row<'_, Self>) -> usize {
                     isa.$wide::<$t>(sums, shift, out)
+                }
+                #[inline(always)]
+                fn finish_up_vectors<I: Isa>(
+                    isa: I,
+                    lines: &[Line<'_, $sum>; 2],
+                    sums: &mut [$sum],
+                    shift: u32,
+                    out: Row<'_, Self>,
+                ) -> usize {
+                    isa.finish_adjacent::<$t>(lines, sums, shift, out)
                 }
                 #[inline(always)]
                 fn finish_vectors<I: Isa, const FX: usize, const KEEP: bool, const N: usize>(
@@ -213,6 +246,10 @@ macro_rules! summands {
         }
     };
     (sums $t:ty => $sum:ty) => {
+        #[inline(always)]
+        fn same(panel: Panel<'_, Self>) -> Option<Panel<'_, $sum>> {
+            Some(panel)
+        }
         #[inline(always)]
         fn sums<I: Isa, const FX: usize, const ADD: bool>(isa: I, lines: &[Line<'_, Self>], sums: &mut [$sum]) {
             match FX {

@@ -198,6 +198,18 @@ pub trait Isa: Copy {
         0
     }
 
+    /// As [`Isa::finish_sums`], of pairs of sums of two lines; the sums are kept.
+    #[inline(always)]
+    fn finish_adjacent<T: Widen>(
+        self,
+        _lines: &[Line<'_, T::Wide>; 2],
+        _sums: &mut [T::Wide],
+        _shift: u32,
+        _out: Row<'_, T>,
+    ) -> usize {
+        0
+    }
+
     /// As [`Isa::finish_sums`], sums divided by counts of voxels that are not 0 (0 where there are none).
     #[inline(always)]
     fn finish_sparse<T: Widen, const FX: usize, const KEEP: bool, const N: usize>(

@@ -346,6 +346,49 @@ pub unsafe fn finish_sums<P: Pairs, const FX: usize, const KEEP: bool, const ROW
     done
 }
 
+/// # Safety
+/// Needs the instructions; a vector at `a` and one at `b` may be read.
+#[inline(always)]
+unsafe fn column<P: Pairs>(a: *const P::Wide, b: *const P::Wide) -> VectorOf<P> {
+    // SAFETY: the caller's promise.
+    unsafe { P::Sums::plus(VectorOf::<P>::load(a), VectorOf::<P>::load(b)) }
+}
+
+/// Pairs of sums of two lines: folded, kept and narrowed.
+///
+/// # Safety
+/// Needs the instructions.
+#[inline(always)]
+pub unsafe fn finish_adjacent<P: Pairs>(
+    lines: &[Line<'_, P::Wide>; 2],
+    sums: &mut [P::Wide],
+    shift: u32,
+    out: Row<'_, P::Voxel>,
+) -> usize {
+    let lanes = VectorOf::<P>::BYTES / size_of::<P::Voxel>();
+    let len = sums.len().min(length(lines) / 2).min(out.voxels.len());
+    let out = Out::new(out, len / lanes * lanes);
+    let (mut i, mut done) = (0, 0);
+    while let Some(at) = next(i, lanes, len) {
+        // SAFETY: at + lanes <= len, and 2 len sums are in each line, len in the sums and in the row.
+        unsafe {
+            let half = lanes / 2;
+            let [a, b] = [lines[0].voxels.as_ptr().add(2 * at), lines[1].voxels.as_ptr().add(2 * at)];
+            let low = P::Sums::adjacent(column::<P>(a, b), column::<P>(a.add(half), b.add(half)));
+            let high = P::Sums::adjacent(
+                column::<P>(a.add(lanes), b.add(lanes)),
+                column::<P>(a.add(lanes + half), b.add(lanes + half)),
+            );
+            let to = sums.as_mut_ptr().add(at);
+            low.store(to);
+            high.store(to.add(half));
+            out.put(at, P::narrow(low, high, shift));
+        }
+        (i, done) = (i + lanes, len);
+    }
+    done
+}
+
 /// Whole cells of `FX` (1 or 2) columns, without background: folded, counted and divided.
 ///
 /// # Safety

@@ -98,6 +98,23 @@ impl Isa for Avx512 {
     }
 
     #[inline(always)]
+    fn finish_adjacent<T: Widen>(
+        self,
+        lines: &[Line<'_, T::Wide>; 2],
+        sums: &mut [T::Wide],
+        shift: u32,
+        out: Row<'_, T>,
+    ) -> usize {
+        // SAFETY: `self` is the proof that the instructions are there.
+        unsafe {
+            if sums.len() < VECTOR / size_of::<T>() {
+                return vectors::finish_adjacent::<T::Avx2>(lines, sums, shift, out);
+            }
+            vectors::finish_adjacent::<T::Avx512>(lines, sums, shift, out)
+        }
+    }
+
+    #[inline(always)]
     fn finish_sparse<T: Widen, const FX: usize, const KEEP: bool, const N: usize>(
         self,
         lines: &[Line<'_, T>; N],
