@@ -19,7 +19,7 @@ use std::marker::PhantomData;
 pub struct Plan {
     /// How it walks.
     pub grid: Grid,
-    /// Width of the sums of the first level and of the others, in bits; floats sum in 64.
+    /// Width of the sums of the first level and of the others, in bits; floats sum in 64, long sums of float64 in twice that.
     pub widths: (u32, u32),
     /// After so many levels the rendered voxels take the place of the sums; 0: never.
     pub period: usize,
@@ -28,7 +28,7 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// The plan for `targets.len()` mips of `source` by `factor` (an entry per axis).
+    /// The plan for `mips` mips of `source` by `factor` (an entry per axis), written to `targets` if there are any.
     pub fn new<T: Average>(source: &Array, targets: &[Array], factor: &[usize], mips: usize, sparse: bool) -> Self {
         let pooled: Vec<usize> = (0..factor.len()).filter(|&a| factor[a] > 1).collect();
         let edge = if pooled.iter().all(|&a| factor[a] == 2) { Edge::Mirrored } else { Edge::Existing };
@@ -159,7 +159,7 @@ impl<T: Voxel + Mean<A>, A: Quotient> Render<T, A> for Means<'_> {
 
     #[inline(always)]
     fn finishes(&self, by: &Weight) -> bool {
-        self.0.sparse || by.shift.is_some()
+        if self.0.sparse { T::DIVIDES } else { by.shift.is_some() }
     }
 
     #[inline(always)]

@@ -1,5 +1,5 @@
 //! The cascade: panels of the input folded into panels of sums, and these, as soon as they are complete, rendered and folded on
-//! into the levels above, while they are in L1.
+//! into the levels above, while they are in the inner caches.
 //!
 //! Five mips then cost little more than one. The rows of a cell are read side by side, those of several slices too, so that most
 //! cells are whole after one look and their sums need not leave the registers; memory is asked for in the order of its
@@ -207,7 +207,7 @@ where
 /// Takes panels of the input through the levels that they reach.
 struct Cascade<'a, 'o, T, N, A, R: Renderer> {
     backend: Backend,
-    /// Panels of the input, all of one shape.
+    /// Panels of the input, all of one shape, but not always of one pitch.
     from: &'a [Panel<'a, T>],
     render: &'a R,
     steps: &'a [Step<R::Divisor>],
@@ -225,9 +225,19 @@ where
 {
     fn run(self) {
         let Cascade { backend, from, render, steps, first, rest, outs } = self;
+        for (step, out) in steps.iter().zip(&mut *outs) {
+            if step.restarts {
+                out.keep();
+            }
+        }
         let (step, [fx, fy], below) = (&steps[0], steps[0].shape.factor, from[0].rows());
         // Where these panels hold whole cells and a kernel takes all lines of one side by side, nothing is pending.
-        let whole = step.first && step.last && step.weight == 1 && fx <= 2 && matches!(fy * from.len(), 1 | 2 | SIDE);
+        let whole = step.first
+            && step.last
+            && step.weight == 1
+            && fx <= 2
+            && matches!(fy * from.len(), 1 | 2 | SIDE)
+            && from.iter().all(|panel| panel.is_like(&from[0]));
         let mut done = 0;
         if <R as Render<T, N>>::FINISHES
             && whole
@@ -398,15 +408,21 @@ impl<T, A, R: Render<T, A>> Kernel for RenderRow<'_, T, A, R> {
     }
 }
 
-/// The next rows of a cell that are folded side by side, [`FOLDED`] at most, and how many: from row `at.1` of panel `at.0` on,
-/// which moves on.
+/// The next rows of a cell that are folded side by side, [`FOLDED`] if there are so many, and how many: from row `at.1` of panel
+/// `at.0` on, which moves on, also into the next panel. Whole cells are added up in the same pairs.
 #[inline(always)]
 fn group<'a, S>(from: &[Panel<'a, S>], cell: &Range<usize>, at: &mut (usize, usize)) -> ([Line<'a, S>; FOLDED], usize) {
-    let (panel, first, panels) = (&from[at.0], at.1, from.len());
-    let count = FOLDED.min(cell.end - first);
-    let lines = std::array::from_fn(|k| panel.line(first + k.min(count - 1), first, count, panels));
-    *at = if first + count < cell.end { (at.0, first + count) } else { (at.0 + 1, cell.start) };
-    (lines, count)
+    let (mut lines, mut n) = ([Line::here(&[]); FOLDED], 0);
+    while n < FOLDED && at.0 < from.len() {
+        let (panel, first) = (&from[at.0], at.1);
+        let count = (FOLDED - n).min(cell.end - first);
+        for y in first..first + count {
+            lines[n] = panel.line(y, first, count, from.len());
+            n += 1;
+        }
+        *at = if first + count < cell.end { (at.0, first + count) } else { (at.0 + 1, cell.start) };
+    }
+    (lines, n)
 }
 
 /// Folds whole cells of one or two columns, all lines of a cell side by side, and writes their voxels at once.

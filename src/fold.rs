@@ -1,11 +1,11 @@
 //! Folding: cells of a panel added up, level after level. Averages fold with +, minima and maxima with min and max.
 //!
-//! A row is folded along x into a row of sums a factor shorter, and rows of a cell are added to the same sums, which
-//! stay in L1. Memory is read in address order: row after row, never the rows of a cell side by side.
+//! A row is folded along x into a row of sums a factor shorter; two rows of a cell side by side, further ones added to the same
+//! sums. Sums of floats depend on the order: lines are added up in pairs, then the pairs, then onto what is there, on every backend.
 
 use crate::simd::scalar::each_cell;
 use crate::simd::views::{Line, Panel};
-use crate::simd::{Isa, Kernel};
+use crate::simd::{FOLDED, Isa, Kernel};
 
 /// What is carried from level to level: something with a `+`.
 pub trait Sum: Copy + Default + Send + Sync + Summand<Self> {
@@ -149,7 +149,7 @@ pub fn fold_rest<T: Summand<A>, A: Sum>(
         let rest = &line.voxels[from..];
         rest[1..].iter().fold(lift(rest[0]), |sum, &voxel| sum.plus(lift(voxel)))
     };
-    let once = lines[1..].iter().fold(rest(&lines[0]), |all, line| all.plus(rest(line)));
+    let once = total(lines, rest);
     let cell = if mirrored { once.plus(once) } else { once };
     *sum = if add { sum.plus(cell) } else { cell };
 }
@@ -188,8 +188,7 @@ fn cells<T: Copy, A: Sum, const FX: usize, const ADD: bool>(row: &[T], sums: &mu
     }
 }
 
-/// Cells of one or two columns, voxel by voxel: first the cell, line after line, then onto what is there. Sums of floats
-/// depend on the order, so this is the order of the vectors too.
+/// Cells of one or two columns, voxel by voxel: first the cell, line after line, then onto what is there.
 #[inline(always)]
 pub fn few_columns<T: Copy, A: Sum, const FX: usize, const ADD: bool>(
     lines: &[Line<'_, T>],
@@ -201,6 +200,15 @@ pub fn few_columns<T: Copy, A: Sum, const FX: usize, const ADD: bool>(
     each_cell::<T, A, FX>(lines, 0, sums, cell, A::plus, put);
 }
 
+/// The total over the lines: pairs first, as the vectors do it.
+#[inline(always)]
+fn total<T, A: Sum>(lines: &[Line<'_, T>], of: impl Fn(&Line<'_, T>) -> A) -> A {
+    let pair = |pair: &[Line<'_, T>]| pair[1..].iter().fold(of(&pair[0]), |sum, line| sum.plus(of(line)));
+    let mut pairs = lines.chunks(FOLDED).map(pair);
+    let first = pairs.next().expect("a line");
+    pairs.fold(first, A::plus)
+}
+
 /// Cells of `fx` (1 or 2) columns of any number of lines, where vectors are not worth it.
 #[inline(never)]
 pub fn few_cells<T: Copy, A: Sum>(lines: &[Line<'_, T>], fx: usize, add: bool, sums: &mut [A], lift: fn(T) -> A) {
@@ -209,7 +217,7 @@ pub fn few_cells<T: Copy, A: Sum>(lines: &[Line<'_, T>], fx: usize, add: bool, s
         if fx == 1 { lift(cell[0]) } else { lift(cell[0]).plus(lift(cell[1])) }
     };
     for (i, sum) in sums.iter_mut().enumerate() {
-        let all = lines[1..].iter().fold(cell(&lines[0], i), |all, line| all.plus(cell(line, i)));
+        let all = total(lines, |line| cell(line, i));
         *sum = if add { sum.plus(all) } else { all };
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! The house, from the ground up; each floor knows only those below it:
 //!
-//! - [`simd`]: instruction sets, strided memory, hand-written kernels; the only unsafe code
+//! - [`simd`]: instruction sets, strided memory, hand-written kernels; the only unsafe code but the binding's
 //! - [`pool`]: threads, and what a fork does to them
 //! - [`grid`]: shapes; the sweep that makes all mips from one read
 //! - [`fold`]: cells of a row added up; [`sums`]: in which types, and divided how; [`cascade`]: row after row, level after level

@@ -197,6 +197,9 @@ impl<T: Label> Modes<'_, T> {
         };
         match grid.output(level) {
             Some(mip) => tile.write(mip, region, scattered, |out| {
+                if level < grid.levels() {
+                    out.keep();
+                }
                 self.backend.run(Decide { cells: &cells, out });
                 if level < grid.levels() {
                     modes.clear();

@@ -21,6 +21,8 @@ pub trait Quotient: Sum {
 pub trait Mean<A: Quotient>: Summand<A> {
     /// Whether vectors finish whole cells of these, and halve their sums.
     const VECTORS: bool = false;
+    /// Whether vectors finish whole sparse cells too.
+    const DIVIDES: bool = false;
 
     /// `out[i] = sums[i] / 2^shift`.
     #[inline(always)]
@@ -51,7 +53,7 @@ pub trait Mean<A: Quotient>: Summand<A> {
         // Not a power of two: as by counts, for which there are vectors.
         let counts = [A::from_weight(by); 64];
         for (out, sums) in out.voxels.chunks_mut(counts.len()).zip(sums.chunks(counts.len())) {
-            Self::divide(isa, sums, &counts[..sums.len()], Row { voxels: out, streams: false });
+            Self::divide(isa, sums, &counts[..sums.len()], Row::new(out));
         }
     }
 
@@ -193,6 +195,7 @@ macro_rules! means {
                     isa.finish_sparse::<$t, FX, KEEP, N>(lines, sums, counts, out)
                 }
                 $(
+                    const DIVIDES: bool = true;
                     #[inline(always)]
                     fn divide<I: Isa>(isa: I, sums: &[$sum], counts: &[$sum], out: Row<'_, Self>) {
                         isa.$divide(sums, counts, out.voxels);

@@ -107,6 +107,21 @@ def test_tall_thin_arrays(rng, factor, dtype):
                 check_segmentation(np.array(labels(rng, dtype, shape), order=order), factor, 2)
 
 
+@pytest.mark.parametrize("dtype", ["u2", "i4", "f4", "u8"])
+@pytest.mark.parametrize("factor", [(2, 2, 2), (2, 1, 2), (1, 1, 2), (1, 2, 2), (1, 1, 4), (3, 3, 3)])
+def test_slices_that_are_aligned_beside_slices_that_are_not(rng, dtype, factor):
+    size = np.dtype(dtype).itemsize
+    bytes_ = np.zeros(40 * 9 * 8 * size + 64, np.uint8)
+    # Rows with a gap, slices an odd number of bytes apart: every other slice, or fewer, can be read as it lies.
+    image = np.ndarray((37, 8, 6), dtype, bytes_, strides=(size, 40 * size, 40 * 9 * size + 1))
+    image[...] = voxels(rng, image.shape, dtype)
+    check_average(image, factor)
+    check_average(image, factor, sparse=True)
+    check_extrema(image, factor)
+    if 3 not in factor:
+        check_segmentation(image, factor)
+
+
 def test_a_permutation_of_four_axes_keeps_its_memory_order(rng):
     image = voxels(rng, "uint8", (9, 8, 10, 3)).transpose(2, 0, 3, 1)
     for factor in ((2, 2), (2, 1, 1, 2), (1, 1, 3)):

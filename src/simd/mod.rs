@@ -151,7 +151,8 @@ pub const SIDE: usize = 4;
 /// Lines that are folded side by side into sums, at most: the loops for more would not pay for their size.
 pub const FOLDED: usize = 2;
 
-/// The kernels that are worth writing by hand; each defaults to the scalar definition.
+/// The kernels that are worth writing by hand. Each defaults to the scalar definition; those that say how far vectors went, to
+/// nothing at all: their callers do the rest by the others.
 pub trait Isa: Copy {
     /// Whether it has vectors of its own, so that there are loops that finish whole cells.
     const VECTORS: bool = false;

@@ -20,7 +20,7 @@ pub fn sums<T: Widen, const FX: usize, const ADD: bool, const COUNT: bool>(
 }
 
 /// Calls `put` with what is to be written and its cell's total, from cell `first` on: `cell` of the `FX` voxels of a line, and `plus`
-/// over the lines. Sums of floats depend on the order, so this is the order of the vectors too.
+/// over the lines, of which there are [`super::FOLDED`] at most. Sums of floats depend on the order, so this is the order of the vectors too.
 #[inline(always)]
 pub fn each_cell<T: Copy, A: Copy, const FX: usize>(
     lines: &[Line<'_, T>],

@@ -198,18 +198,36 @@ unsafe fn cells<P: Pairs, const FX: usize, const COUNT: bool, const ROWS: usize>
     lines: &[Line<'_, P::Voxel>; ROWS],
     i: usize,
 ) -> (VectorOf<P>, VectorOf<P>) {
-    const { assert!((FX == 1 || FX == 2) && ROWS >= 1) };
+    const { assert!((FX == 1 || FX == 2) && (ROWS == 1 || ROWS == 2 || ROWS == 4)) };
     const { assert!(size_of::<P::Wide>() == 2 * size_of::<P::Voxel>()) };
     let lanes = VectorOf::<P>::BYTES / size_of::<P::Voxel>();
     lines.iter().for_each(|line| line.announce(FX * i, FX * VectorOf::<P>::BYTES));
     // SAFETY: the caller's promise.
     unsafe {
-        let (mut low, mut high) = cells_of::<P, FX, COUNT>(lines[0].voxels.as_ptr().add(FX * i), lanes);
-        for line in &lines[1..] {
-            let (a, b) = cells_of::<P, FX, COUNT>(line.voxels.as_ptr().add(FX * i), lanes);
+        // Pairs of lines first: sums of floats depend on the order, which is the same everywhere.
+        let (mut low, mut high) = pair_of::<P, FX, COUNT>(&lines[..ROWS.min(2)], FX * i, lanes);
+        if ROWS == 4 {
+            let (a, b) = pair_of::<P, FX, COUNT>(&lines[2..], FX * i, lanes);
             (low, high) = (P::Sums::plus(low, a), P::Sums::plus(high, b));
         }
         (low, high)
+    }
+}
+
+/// # Safety
+/// Needs the instructions; `FX` vectors from voxel `at` on are within the lines, of which there are one or two.
+#[inline(always)]
+unsafe fn pair_of<P: Pairs, const FX: usize, const COUNT: bool>(
+    lines: &[Line<'_, P::Voxel>],
+    at: usize,
+    lanes: usize,
+) -> (VectorOf<P>, VectorOf<P>) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let (low, high) = cells_of::<P, FX, COUNT>(lines[0].voxels.as_ptr().add(at), lanes);
+        let Some(second) = lines.get(1) else { return (low, high) };
+        let (a, b) = cells_of::<P, FX, COUNT>(second.voxels.as_ptr().add(at), lanes);
+        (P::Sums::plus(low, a), P::Sums::plus(high, b))
     }
 }
 
@@ -265,6 +283,7 @@ unsafe fn adjacent_of<S: Sums, A, const ADD: bool, const ROWS: usize>(
     lines: &[Line<'_, A>; ROWS],
     sums: &mut [A],
 ) -> usize {
+    const { assert!(S::V::BYTES.is_multiple_of(size_of::<A>())) };
     let lanes = S::V::BYTES / size_of::<A>();
     let full = sums.len().min(length(lines) / 2) / lanes * lanes;
     for i in (0..full).step_by(lanes) {
@@ -532,7 +551,7 @@ pub unsafe fn modes<L: Lanes>(cells: Cells<'_, L::Label>, out: Row<'_, L::Label>
     }
 }
 
-/// Decides all full vectors of cells of `CELL` labels in `ROWS` rows whose column is bit `BIT` of the raster number
+/// Decides all cells, if they are a vector or more, of `CELL` labels in `ROWS` rows whose column is bit `BIT` of the raster number
 /// (no bit: one column).
 ///
 /// # Safety
@@ -546,10 +565,11 @@ unsafe fn walk<L: Lanes, const CELL: usize, const ROWS: usize, const BIT: usize,
     let lanes = L::V::BYTES / size_of::<L::Label>();
     let lines: &[Line<'_, L::Label>; ROWS] = cells.lines.try_into().expect("as many rows as the loop was chosen for");
     let length = lines.iter().map(|line| line.voxels.len()).min().unwrap_or(0);
-    let full = out.voxels.len().min(length / columns) / lanes * lanes;
-    let out = Out::new(out, full);
-    for i in (0..full).step_by(lanes) {
-        // SAFETY: each line holds `columns * (i + lanes)` labels and `out` holds `i + lanes`.
+    let len = out.voxels.len().min(length / columns);
+    let out = Out::new(out, len / lanes * lanes);
+    let (mut behind, mut done) = (0, 0);
+    while let Some(i) = next(behind, lanes, len) {
+        // SAFETY: i + lanes <= len; each line holds `columns * len` labels and `out` holds `len`.
         unsafe {
             let mut cell = [L::V::zero(); CELL];
             let mut r = 0;
@@ -574,8 +594,9 @@ unsafe fn walk<L: Lanes, const CELL: usize, const ROWS: usize, const BIT: usize,
             };
             out.put(i, mode);
         }
+        (behind, done) = (behind + lanes, len);
     }
-    full
+    done
 }
 
 /// # Safety

@@ -154,6 +154,12 @@ impl<'a, T> Panel<'a, T> {
         Panel { origin: voxels.as_ptr(), pitch: cols as isize, rows, cols, distant: false, lent: PhantomData }
     }
 
+    /// Whether it has the shape and the pitch of another: a panel that is lent may stand beside one that had to be gathered.
+    #[inline]
+    pub fn is_like(&self, other: &Self) -> bool {
+        self.pitch == other.pitch && self.rows == other.rows && self.cols == other.cols
+    }
+
     /// Number of rows.
     #[inline(always)]
     pub fn rows(&self) -> usize {
@@ -199,11 +205,17 @@ pub struct Row<'a, T> {
     /// Its voxels.
     pub voxels: &'a mut [T],
     /// Whether it is better written past the caches, which will not hold it until it is used: that saves reading what is
-    /// overwritten. A hint.
-    pub streams: bool,
+    /// overwritten. Only for rows of a [`super::tiles::Tile`], which sees to it that they arrive, and that nobody reads back
+    /// before that.
+    pub(super) streams: bool,
 }
 
-impl<T> Row<'_, T> {
+impl<'a, T> Row<'a, T> {
+    /// A row that is written through the caches.
+    pub fn new(voxels: &'a mut [T]) -> Self {
+        Row { voxels, streams: false }
+    }
+
     /// The voxels `part` of it.
     #[inline(always)]
     pub fn part(&mut self, part: Range<usize>) -> Row<'_, T> {
@@ -220,16 +232,14 @@ pub struct CellLines<'a, T, const N: usize> {
 }
 
 impl<'a, T, const N: usize> CellLines<'a, T, N> {
-    /// Those of `cells` cells that span `fy` rows of each panel; all panels have one shape.
+    /// Those of `cells` cells that span `fy` rows of each panel; all panels have one shape and one pitch.
     ///
     /// # Panics
     /// If that is not `N` rows a cell, or there are not so many cells.
     pub fn new(panels: &[Panel<'a, T>], fy: usize, cells: usize) -> Self {
-        assert!(panels.len() * fy == N);
-        let (pitch, cols) = (panels[0].pitch, panels[0].cols);
-        for panel in panels {
-            assert!(cells >= 1 && cells * fy <= panel.rows && panel.pitch == pitch && panel.cols == cols);
-        }
+        assert!(fy >= 1 && panels.len().checked_mul(fy) == Some(N) && cells >= 1);
+        let pitch = panels[0].pitch;
+        assert!(panels.iter().all(|panel| cells <= panel.rows / fy && panel.is_like(&panels[0])));
         let line = |k: usize| panels[k / fy].line(k % fy, 0, fy, panels.len());
         CellLines { lines: std::array::from_fn(line), step: pitch.wrapping_mul(fy as isize), left: cells }
     }
@@ -301,6 +311,11 @@ impl<'a, T> PanelMut<'a, T> {
     #[inline(always)]
     pub fn cols(&self) -> usize {
         self.cols
+    }
+
+    /// Will be read back: it is written through the caches.
+    pub fn keep(&mut self) {
+        self.streams = false;
     }
 
     /// Row `j`, to write.

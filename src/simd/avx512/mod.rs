@@ -20,7 +20,7 @@ use super::views::{Line, Row, Voxel};
 use super::{Adjacent, Cells, Comparable, Isa, Kernel, Label, Widen, scalar};
 use std::arch::x86_64::*;
 
-/// Bytes of a vector: rows of fewer are left to AVX2.
+/// Bytes of a vector: whole cells that make fewer are left to AVX2.
 const VECTOR: usize = <__m512i as Vector>::BYTES;
 
 /// Proof that this processor has these instructions: only [`Avx512::detect`] makes one.
@@ -157,8 +157,15 @@ impl Isa for Avx512 {
 
     #[inline(always)]
     fn modes<T: Label>(self, cells: Cells<'_, T>, mut out: Row<'_, T>) {
-        // SAFETY: `self` is the proof that the instructions are there.
-        let done = unsafe { vectors::modes::<T::Avx512>(cells, out.part(0..out.voxels.len())) };
+        let row = out.part(0..out.voxels.len());
+        // SAFETY: `self` is the proof that the instructions are there, and those of AVX2.
+        let done = unsafe {
+            if row.voxels.len() < VECTOR / size_of::<T>() {
+                vectors::modes::<T::Avx2>(cells, row)
+            } else {
+                vectors::modes::<T::Avx512>(cells, row)
+            }
+        };
         scalar::modes(cells, out.voxels, done);
     }
 
