@@ -288,13 +288,15 @@ fn fold_up<T, S: Summand<A>, A: Sum, R: Render<T, A>>(
     let counts = &[Panel::dense(&lower.counts[..len.min(lower.counts.len())], cols)];
     let whole = step.first && step.last && step.weight == 1 && step.shape.factor == [2, 2] && lower.counts.is_empty();
     let mut done = 0;
-    if R::FINISHES_UP && whole && backend.has_vectors() && render.finishes(&step.by) {
-        if let (Some(from), Some(out)) = (S::same(from), out.as_deref_mut()) {
-            done = step.below / 2;
-            if done > 0 {
-                backend.run(WholeUp { render, step, from, rows: done, level: &mut *level, out });
-            }
-        }
+    if R::FINISHES_UP
+        && whole
+        && step.below >= 2
+        && backend.has_vectors()
+        && render.finishes(&step.by)
+        && let (Some(from), Some(out)) = (S::same(from), out.as_deref_mut())
+    {
+        done = step.below / 2;
+        backend.run(WholeUp { render, step, from, rows: done, level: &mut *level, out });
     }
     if done < step.rows {
         fold_panels(backend, render, step, &[from], Some(counts), done..step.rows, level, out);

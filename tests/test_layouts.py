@@ -114,7 +114,7 @@ def test_slices_that_are_aligned_beside_slices_that_are_not(rng, dtype, factor):
     bytes_ = np.zeros(40 * 9 * 8 * size + 64, np.uint8)
     # Rows with a gap, slices an odd number of bytes apart: every other slice, or fewer, can be read as it lies.
     image = np.ndarray((37, 8, 6), dtype, bytes_, strides=(size, 40 * size, 40 * 9 * size + 1))
-    image[...] = voxels(rng, image.shape, dtype)
+    image[...] = voxels(rng, dtype, image.shape)
     check_average(image, factor)
     check_average(image, factor, sparse=True)
     check_extrema(image, factor)
