@@ -358,11 +358,18 @@ pub unsafe fn finish_sums<P: Pairs, const FX: usize, const KEEP: bool, const ROW
                 low.store(to);
                 high.store(to.add(lanes / 2));
             }
+            again(lines, FX * at, FX * VectorOf::<P>::BYTES);
             out.put(at, P::narrow(low, high, shift));
         }
         (i, done) = (i + lanes, len);
     }
     done
+}
+
+/// Asks for the same once more: requests that find the processor's list of them full are dropped, and a moment later there is room.
+#[inline(always)]
+fn again<T>(lines: &[Line<'_, T>], i: usize, bytes: usize) {
+    lines.iter().for_each(|line| line.announce(i, bytes));
 }
 
 /// # Safety
@@ -486,6 +493,7 @@ pub unsafe fn extrema<
             if ADD {
                 end = pick::<O, MAX>(OrderedOf::<O>::load(at), end);
             }
+            again(lines, FX * i, FX * OrderedOf::<O>::BYTES);
             if keep {
                 end.store(at);
             }
@@ -592,6 +600,7 @@ unsafe fn walk<L: Lanes, const CELL: usize, const ROWS: usize, const BIT: usize,
                 (false, false) => mode_by_count::<L, CELL, false>(&cell),
                 (false, true) => mode_by_count::<L, CELL, true>(&cell),
             };
+            again(lines, columns * i, columns * L::V::BYTES);
             out.put(i, mode);
         }
         (behind, done) = (behind + lanes, len);
