@@ -9,8 +9,9 @@
 use crate::cascade::{Folding, Render, Renderer};
 use crate::fold::Summand;
 use crate::grid::{Array, Axis, Edge, Grid, Interrupted};
+use crate::simd::lines::Line;
 use crate::simd::tiles::Tiles;
-use crate::simd::views::{Line, Row, Source, Span, Voxel};
+use crate::simd::views::{Row, Source, Span, Voxel};
 use crate::simd::{Backend, Isa};
 use crate::sums::{Mean, Quotient, TwoFloats};
 use std::marker::PhantomData;

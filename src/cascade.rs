@@ -7,8 +7,9 @@
 
 use crate::fold::{Fold, Shape, Sum, Summand, What, fold_rest};
 use crate::grid::{Ascent, Edge, Grid, Pooling, SIBLINGS};
+use crate::simd::lines::{CellLines, Line};
 use crate::simd::tiles::Tile;
-use crate::simd::views::{CellLines, Line, Panel, PanelMut, Row, Source, Span, Voxel};
+use crate::simd::views::{Panel, PanelMut, Row, Source, Span, Voxel};
 use crate::simd::{Backend, FOLDED, Isa, Kernel, SIDE};
 use std::marker::PhantomData;
 use std::ops::Range;

@@ -5,8 +5,9 @@
 use crate::cascade::{Folding, Render, Renderer};
 use crate::fold::{Sum, Summand, few_cells, few_columns};
 use crate::grid::{Array, Edge, Grid, Interrupted};
+use crate::simd::lines::{Line, behind};
 use crate::simd::tiles::Tiles;
-use crate::simd::views::{Bool, Greatest, Least, Line, Row, Source, Span, Voxel, behind};
+use crate::simd::views::{Bool, Greatest, Least, Row, Source, Span, Voxel};
 use crate::simd::{Backend, Comparable, Isa};
 use std::marker::PhantomData;
 

@@ -3,8 +3,9 @@
 //! A row is folded along x into a row of sums a factor shorter; two rows of a cell side by side, further ones added to the same
 //! sums. Sums of floats depend on the order: lines are added up in pairs, then the pairs, then onto what is there, on every backend.
 
+use crate::simd::lines::Line;
 use crate::simd::scalar::each_cell;
-use crate::simd::views::{Line, Panel};
+use crate::simd::views::Panel;
 use crate::simd::{FOLDED, Isa, Kernel};
 
 /// What is carried from level to level: something with a `+`.

@@ -5,7 +5,8 @@
 
 use crate::fold::{Sum, Summand, any_cells, few_cells, few_columns};
 use crate::simd::Isa;
-use crate::simd::views::{Line, Panel, Row, behind};
+use crate::simd::lines::{Line, behind};
+use crate::simd::views::{Panel, Row};
 
 /// What can be divided: the arithmetic of the sums.
 pub trait Quotient: Sum {

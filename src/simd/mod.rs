@@ -11,15 +11,17 @@
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
+pub mod lines;
 pub mod scalar;
 pub mod tiles;
 #[cfg(target_arch = "x86_64")]
 mod vectors;
 pub mod views;
 
+use lines::Line;
 use std::ops::Add;
 use std::sync::OnceLock;
-use views::{Line, Row, Voxel};
+use views::{Row, Voxel};
 
 /// A loop over voxels, written once and compiled for every instruction set.
 ///

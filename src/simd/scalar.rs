@@ -1,7 +1,7 @@
 //! The hand-written kernels in plain Rust: what they mean, what processors without a twin of their own run, and
 //! what every twin is tested against.
 
-use super::views::Line;
+use super::lines::Line;
 use super::{Adjacent, Cells, Label, Rule, Widen};
 use std::ops::Div;
 

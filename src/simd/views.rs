@@ -9,16 +9,8 @@
 //! touching foreign memory; that the pointers, extents and strides are true is promised by the caller of `new`.
 
 use super::{Backend, Isa, Kernel};
-#[cfg(target_arch = "x86_64")]
-use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
 use std::marker::PhantomData;
 use std::ops::Range;
-
-/// How far ahead memory is asked for, in bytes of all that is read at the same time: what the memory delivers in the time of a
-/// request, and as much again.
-const AHEAD: usize = 8192;
-/// As far ahead is asked for within a row.
-const WITHIN: usize = 2048;
 
 /// Types for which every bit pattern is a value, so that any memory may be read as one.
 ///
@@ -79,71 +71,13 @@ pub struct Extent {
 /// Rows to read: `rows` rows of `cols` voxels, `pitch` voxels apart.
 #[derive(Clone, Copy)]
 pub struct Panel<'a, T> {
-    origin: *const T,
-    pitch: isize,
-    rows: usize,
-    cols: usize,
+    pub(super) origin: *const T,
+    pub(super) pitch: isize,
+    pub(super) rows: usize,
+    pub(super) cols: usize,
     /// Whether the rows are still in memory rather than in cache.
-    distant: bool,
+    pub(super) distant: bool,
     lent: PhantomData<&'a [T]>,
-}
-
-/// A row, or a part of one, to read from one end to the other, alone or side by side with others.
-///
-/// The processor asks for memory by itself, but only within a page, and only as far ahead as its window of instructions
-/// reaches. What decides the speed is that requests go out early and in the order of the addresses, while the rows
-/// of a cell may well be read side by side: each line knows where its share of the requests is.
-pub struct Line<'a, T> {
-    /// The voxels.
-    pub voxels: &'a [T],
-    /// What is asked for when the first voxel is read.
-    ahead: *const i8,
-    /// Of how many lines that lie one behind the other this is one, and which: they share the requests.
-    of: usize,
-    which: usize,
-}
-
-impl<T> Clone for Line<'_, T> {
-    fn clone(&self) -> Self {
-        *self
-    }
-}
-
-impl<T> Copy for Line<'_, T> {}
-
-impl<'a, T> Line<'a, T> {
-    /// A row that is in cache.
-    #[inline(always)]
-    pub fn here(voxels: &'a [T]) -> Self {
-        Line { voxels, ahead: voxels.as_ptr().cast(), of: 1, which: 0 }
-    }
-
-    /// The voxels `part` of it.
-    #[inline(always)]
-    pub fn part(self, part: Range<usize>) -> Self {
-        let ahead = self.ahead.wrapping_add(self.of * part.start * size_of::<T>());
-        Line { voxels: &self.voxels[part], ahead, ..self }
-    }
-
-    /// Asks for its share of what comes after the `bytes` at voxel `i` (of this line, and of those it is read with).
-    #[inline(always)]
-    pub fn announce(&self, i: usize, bytes: usize) {
-        let at = self.ahead.wrapping_add(self.of * i * size_of::<T>() + self.which * bytes);
-        #[cfg(target_arch = "x86_64")]
-        for line in (0..bytes).step_by(64) {
-            // SAFETY: a hint, which reads nothing; the address may be anywhere.
-            unsafe { _mm_prefetch::<_MM_HINT_T0>(at.wrapping_add(line)) };
-        }
-    }
-
-    /// The voxels, after asking for all that comes after them: for loops that cannot do it on the way.
-    #[inline(always)]
-    pub fn announced(self) -> &'a [T] {
-        if self.ahead != self.voxels.as_ptr().cast() {
-            self.announce(0, size_of_val(self.voxels));
-        }
-        self.voxels
-    }
 }
 
 impl<'a, T> Panel<'a, T> {
@@ -170,25 +104,6 @@ impl<'a, T> Panel<'a, T> {
     #[inline(always)]
     pub fn cols(&self) -> usize {
         self.cols
-    }
-
-    /// Row `j`, one of those from `first` on, `count` in all, that are read side by side from one end to the other, together
-    /// with as many of other panels (`panels` in all).
-    #[inline(always)]
-    pub fn line(&self, j: usize, first: usize, count: usize, panels: usize) -> Line<'a, T> {
-        let (voxels, row) = (self.row(j), self.cols * size_of::<T>());
-        if !self.distant {
-            return Line::here(voxels);
-        }
-        let (side, ahead) = ((count - 1) * row, AHEAD / panels);
-        if (self.pitch == self.cols as isize || self.rows == 1) && side <= AHEAD / 2 {
-            // The rows lie one behind the other, and so does what comes next.
-            let ahead = self.row(first).as_ptr().cast::<i8>().wrapping_add(ahead + side);
-            return Line { voxels, ahead, of: count, which: j - first };
-        }
-        let next = self.pitch.wrapping_mul((count * ahead.div_ceil(count * row) * size_of::<T>()) as isize);
-        let offset = if row > WITHIN { WITHIN as isize } else { next };
-        Line { voxels, ahead: voxels.as_ptr().cast::<i8>().wrapping_offset(offset), of: 1, which: 0 }
     }
 
     /// Row `j`.
@@ -221,56 +136,6 @@ impl<'a, T> Row<'a, T> {
     pub fn part(&mut self, part: Range<usize>) -> Row<'_, T> {
         Row { voxels: &mut self.voxels[part], streams: self.streams }
     }
-}
-
-/// The rows of cells, `N` of each, cell after cell: those of several panels side by side.
-pub struct CellLines<'a, T, const N: usize> {
-    lines: [Line<'a, T>; N],
-    /// Voxels from the rows of a cell to those of the next.
-    step: isize,
-    left: usize,
-}
-
-impl<'a, T, const N: usize> CellLines<'a, T, N> {
-    /// Those of `cells` cells that span `fy` rows of each panel; all panels have one shape and one pitch.
-    ///
-    /// # Panics
-    /// If that is not `N` rows a cell, or there are not so many cells.
-    pub fn new(panels: &[Panel<'a, T>], fy: usize, cells: usize) -> Self {
-        assert!(fy >= 1 && panels.len().checked_mul(fy) == Some(N) && cells >= 1);
-        let pitch = panels[0].pitch;
-        assert!(panels.iter().all(|panel| cells <= panel.rows / fy && panel.is_like(&panels[0])));
-        let line = |k: usize| panels[k / fy].line(k % fy, 0, fy, panels.len());
-        CellLines { lines: std::array::from_fn(line), step: pitch.wrapping_mul(fy as isize), left: cells }
-    }
-}
-
-impl<'a, T, const N: usize> Iterator for CellLines<'a, T, N> {
-    type Item = [Line<'a, T>; N];
-
-    #[inline(always)]
-    fn next(&mut self) -> Option<Self::Item> {
-        self.left = self.left.checked_sub(1)?;
-        let lines = self.lines;
-        let next = |line: Line<'a, T>| Line {
-            // SAFETY: `new` checked that the panel has as many rows as cells; behind the last cell nobody looks.
-            voxels: unsafe {
-                std::slice::from_raw_parts(line.voxels.as_ptr().wrapping_offset(self.step), line.voxels.len())
-            },
-            ahead: line.ahead.wrapping_offset(self.step.wrapping_mul(size_of::<T>() as isize)),
-            ..line
-        };
-        if self.left > 0 {
-            self.lines = lines.map(next);
-        }
-        Some(lines)
-    }
-}
-
-/// What is behind voxel `first` of each line.
-#[inline(always)]
-pub fn behind<'a, T, const N: usize>(lines: &[Line<'a, T>; N], first: usize) -> [Line<'a, T>; N] {
-    lines.map(|line| line.part(first..line.voxels.len()))
 }
 
 /// Rows to write; as [`Panel`].

@@ -2,8 +2,8 @@
 
 use super::mend;
 use super::sums::pack_quads;
+use crate::simd::lines::Line;
 use crate::simd::scalar;
-use crate::simd::views::Line;
 use std::arch::x86_64::*;
 
 /// The walk along a row of cells of `fx` (at most 8) bytes: each is loaded as eight bytes, what is not its own is masked,

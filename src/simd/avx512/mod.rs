@@ -15,8 +15,9 @@ pub use sums::{
 };
 
 use super::avx2::cells;
+use super::lines::Line;
 use super::vectors::{self, Vector};
-use super::views::{Line, Row, Voxel};
+use super::views::{Row, Voxel};
 use super::{Adjacent, Cells, Comparable, Isa, Kernel, Label, Widen, scalar};
 use std::arch::x86_64::*;
 
