@@ -264,11 +264,6 @@ impl Grid {
         self.axes[..2].iter().map(|axis| axis.panel(level).min(axis.extents[level])).product()
     }
 
-    /// Voxels along a row of the largest panel of `level`.
-    pub fn panel_cols(&self, level: usize) -> usize {
-        self.axes[0].panel(level).min(self.axes[0].extents[level])
-    }
-
     /// The input's axes in the grid's order.
     pub fn source_axes(&self) -> Vec<Extent> {
         self.axes.iter().map(|axis| Extent { len: axis.extents[0], stride: axis.source }).collect()
