@@ -1,22 +1,17 @@
 //! Exact mode pooling: of every cell the most frequent label of the input, at every mip and by any factor; ties go to the least.
 //!
-//! A cell carries one label, if all its voxels have it, as nearly all cells of real volumes do for several mips; else a list of
-//! its labels with their counts. Uniform cells merge without a look at any list: their labels are compared along whole rows. Lists live
-//! for the panels that are pending, a few for every level, so that memory is bounded by what the cells of a tile hold.
-//!
-//! Cells of up to eight voxels are decided in vectors, straight from the input; lists of these are the voxels as they are, and
-//! labels are told apart on the next level, where there are fewer cells.
+//! Most cells of real volumes are uniform for several mips, and merge without a look at anything but their label, which is compared along
+//! whole rows. Of the others, those of up to [`LOOK`] voxels are decided by looking at the voxels, on every level that has such cells: in
+//! vectors of cells (up to [`FEW`] voxels), or cell by cell, label by label. Larger ones carry lists of their labels with
+//! counts, which are added up from level to level. Lists live for the panels that are pending, a few for every level, so that memory is
+//! bounded by what the cells of a tile hold.
 
 use crate::grid::{Amounts, Array, Ascent, Edge, Grid, Interrupted, Pooling};
-use crate::simd::lines::Line;
+use crate::mixed::{ChildRow, DecideFew, FEW, FindMixed, Flags, Look, Work, merge};
 use crate::simd::tiles::{Tile, Tiles};
-use crate::simd::views::{Panel, Row, Source, Span};
-use crate::simd::{Backend, Cells, Isa, Kernel, Label, Rule};
-use crate::tally::{Entries, Lists, Tally};
-use std::ops::Range;
-
-/// Voxels of the largest cell that vectors decide.
-const SMALL: usize = 8;
+use crate::simd::views::{Panel, PanelMut, Source, Span};
+use crate::simd::{Backend, LOOK, Label};
+use crate::tally::{Lists, Tally};
 
 /// The shape of a call of exact mode pooling.
 pub struct Plan {
@@ -26,6 +21,8 @@ pub struct Plan {
     pub sparse: bool,
     /// Whether labels are signed numbers, which decides ties.
     pub signed: bool,
+    /// Cells of so many levels are decided by looking at their voxels.
+    looks: usize,
 }
 
 impl Plan {
@@ -43,7 +40,9 @@ impl Plan {
         // In the worst case, an entry for every voxel.
         let state = size + size_of::<u64>();
         let grid = Grid::new(source, targets, outputs, &vec![factor.to_vec(); mips], Edge::Existing, size, state);
-        Plan { grid, sparse, signed }
+        let voxels = |level| grid.axes().iter().fold(1, |all: usize, axis| all.saturating_mul(axis.reach(level)));
+        let looks = (1..=mips).take_while(|&level| voxels(level) <= LOOK).count();
+        Plan { grid, sparse, signed, looks }
     }
 
     /// Runs it.
@@ -72,47 +71,39 @@ struct ExactModes<'a, T> {
 /// A thread's cells.
 struct Levels<T> {
     levels: Vec<Level<T>>,
+    flags: Flags,
     work: Work<T>,
     scattered: Vec<T>,
 }
 
 /// The pending panel of a level.
 struct Level<T> {
-    children: Vec<Child<T>>,
+    children: Vec<Tallied<T>>,
     /// How many of them have come.
     come: usize,
     /// The finished panel, for the level above.
     tallied: Tallied<T>,
 }
 
-/// A child panel.
-struct Child<T> {
-    /// Where it is; of the input, rows are lent as they lie if they can be.
-    region: Vec<Span>,
-    lent: bool,
-    /// Of the input, if it is not lent: the voxels.
-    tallied: Tallied<T>,
-}
-
-/// A panel of cells.
+/// A panel of cells; or of the input, that is, with nothing but its voxels.
 #[derive(Default)]
 struct Tallied<T> {
+    region: Vec<Span>,
     modes: Vec<T>,
-    /// 1 where a cell is not uniform; of the input, empty.
-    mixed: Vec<u8>,
-    /// How many lists there are before each row.
-    before: Vec<usize>,
-    /// Those of the cells that are not uniform, in their order.
+    /// A bit for every cell, row by row, 64 to a word: set where it is not uniform.
+    mixed: Vec<u64>,
+    /// The voxels, where the level above looks at them.
+    inputs: Vec<Input<T>>,
+    /// The lists of the cells that are not uniform, where it does not, and how many there are before each row.
     lists: Lists<T>,
+    before: Vec<usize>,
 }
 
-/// What a thread needs on the way.
-struct Work<T> {
-    tally: Tally<T>,
-    entries: Entries<T>,
-    /// Along a row: not zero where the rows of a cell differ.
-    differs: Vec<T>,
-    mixed: Vec<u8>,
+/// A panel of the input.
+struct Input<T> {
+    region: Vec<Span>,
+    /// If its rows cannot be lent as they lie.
+    gathered: Option<Vec<T>>,
 }
 
 impl<T: Label> Pooling<T> for ExactModes<'_, T> {
@@ -120,10 +111,11 @@ impl<T: Label> Pooling<T> for ExactModes<'_, T> {
 
     fn panels(&self) -> Levels<T> {
         let level = |_| Level { children: Vec::new(), come: 0, tallied: Tallied::default() };
-        let tally = Tally::new(self.backend, self.plan.signed);
+        let Plan { grid, sparse, signed, .. } = self.plan;
         Levels {
-            levels: (1..=self.plan.grid.levels()).map(level).collect(),
-            work: Work { tally, entries: Entries::default(), differs: Vec::new(), mixed: Vec::new() },
+            levels: (1..=grid.levels()).map(level).collect(),
+            flags: Flags::default(),
+            work: Work::new(Tally::new(self.backend, *signed), *signed, *sparse),
             scattered: Vec::new(),
         }
     }
@@ -149,66 +141,71 @@ impl<T: Label> ExactModes<'_, T> {
         let (lower, upper) = panels.levels.split_at_mut(level - 1);
         let Level { children, come, .. } = &mut upper[0];
         if *come == children.len() {
-            children.push(Child { region: region.to_vec(), lent: false, tallied: Tallied::default() });
+            children.push(Tallied::default());
         }
         let child = &mut children[*come];
         *come += 1;
-        child.region.copy_from_slice(region);
         match lower.last_mut() {
             None => {
-                child.lent = self.source.lend(region).is_some();
-                if !child.lent {
-                    self.source.gather(self.backend, region, &mut child.tallied.modes);
+                let mut gathered = Vec::new();
+                let lent = self.source.lend(region).is_some();
+                if !lent {
+                    self.source.gather(self.backend, region, &mut gathered);
                 }
+                child.inputs.push(Input { region: region.to_vec(), gathered: (!lent).then_some(gathered) });
             }
-            Some(below) => std::mem::swap(&mut below.tallied, &mut child.tallied),
+            Some(below) => std::mem::swap(&mut below.tallied, child),
         }
+        child.region.clear();
+        child.region.extend_from_slice(region);
     }
 
     /// Ends the pending panel of `level`, which is `region`, and writes it.
     fn finish(&self, panels: &mut Levels<T>, level: usize, region: &[Span], tile: &mut Tile<'_, T>) {
-        let Plan { grid, sparse, signed } = self.plan;
-        let Levels { levels, work, scattered } = panels;
+        let Plan { grid, looks, .. } = self.plan;
+        let Levels { levels, flags, work, scattered } = panels;
         let Level { children, come, tallied } = &mut levels[level - 1];
-        let children: Vec<_> = children[..std::mem::take(come)].iter().map(|child| self.open(level, child)).collect();
+        let children = &mut children[..std::mem::take(come)];
+        tallied.inputs = children.iter_mut().flat_map(|child| std::mem::take(&mut child.inputs)).collect();
+        let voxels: Vec<Panel<'_, T>> = tallied.inputs.iter().map(|input| self.open(input)).collect();
+        let opened: Vec<_> = match level {
+            1 => voxels.iter().map(|&panel| Opened { panel, tallied: None, voxels: [(1, 1); 2] }).collect(),
+            _ => children.iter().map(|child| self.cells(level - 1, child)).collect(),
+        };
         let goes_on = level < grid.levels();
-        tallied.lists.clear();
-        tallied.before.clear();
-        tallied.modes.resize(if goes_on { region[0].len * region[1].len } else { 0 }, T::ZERO);
-        tallied.mixed.resize(tallied.modes.len(), 0);
+        let carry = if goes_on {
+            let lists = (level >= *looks).then_some(&mut tallied.lists);
+            Some(Carry { modes: &mut tallied.modes, mixed: &mut tallied.mixed, before: &mut tallied.before, lists })
+        } else {
+            None
+        };
         // Every level is an output.
         tile.write(level - 1, region, scattered, |out| {
             if goes_on {
                 out.keep();
             }
-            let (fx, fy) = (grid.inner_factor(0, level), grid.inner_factor(1, level));
-            let mut rows = Vec::with_capacity(fy * children.len());
-            for j in 0..out.rows() {
-                rows.clear();
-                rows.extend(children.iter().flat_map(|child| child.rows(j * fy..(j + 1) * fy, children.len())));
-                let cells = CellRow { rows: &mut rows, fx, sparse: *sparse, signed: *signed };
-                let row = j * region[0].len..(j + 1) * region[0].len;
-                let (mixed, lists) = if goes_on {
-                    tallied.before.push(tallied.lists.count());
-                    (&mut tallied.mixed[row.clone()], Some(&mut tallied.lists))
-                } else {
-                    (&mut [][..], None)
-                };
-                self.backend.run(Decide { cells, out: out.row_mut(j), mixed, lists, work });
-                if goes_on {
-                    tallied.modes[row].copy_from_slice(out.row_mut(j).voxels);
-                }
-            }
+            let rows = Rows { plan: self.plan, backend: self.backend, level, opened: &opened, voxels: &voxels };
+            rows.decide(out, carry, flags, work);
         });
+        if level >= *looks {
+            tallied.inputs.clear();
+        }
     }
 
-    /// A child of a panel of `level`, to be read.
-    fn open<'c>(&'c self, level: usize, child: &'c Child<T>) -> Opened<'c, T> {
-        let Child { region, lent, tallied } = child;
-        let lent = if *lent { self.source.lend(region) } else { None };
-        let panel = lent.unwrap_or_else(|| Panel::dense(&tallied.modes, region[0].len));
-        let voxels = self.plan.grid.amounts(region, |axis, index| axis.existing(level - 1, index) as u128);
-        Opened { panel, tallied: (level > 1).then_some(tallied), voxels }
+    /// The voxels of a panel of the input.
+    fn open<'c>(&'c self, input: &'c Input<T>) -> Panel<'c, T> {
+        let Input { region, gathered } = input;
+        let lend = || self.source.lend(region).expect("as it was lent before");
+        gathered.as_ref().map_or_else(lend, |voxels| Panel::dense(voxels, region[0].len))
+    }
+
+    /// A panel of cells of `level`, to be read.
+    fn cells<'c>(&'c self, level: usize, tallied: &'c Tallied<T>) -> Opened<'c, T> {
+        let panel = Panel::dense(&tallied.modes, tallied.region[0].len);
+        let Amounts { x, y, rest } =
+            self.plan.grid.amounts(&tallied.region, |axis, index| axis.existing(level, index) as u128);
+        let voxels = [y.0, y.1].map(|y| ((rest * y * x.0) as u64, (rest * y * x.1) as u64));
+        Opened { panel, tallied: Some(tallied), voxels }
     }
 }
 
@@ -217,195 +214,118 @@ struct Opened<'a, T> {
     panel: Panel<'a, T>,
     /// Nothing for the input.
     tallied: Option<&'a Tallied<T>>,
-    /// How many voxels are in a cell.
-    voxels: Amounts,
+    /// Voxels in each cell of a row but the last, and in that; of all rows but the last, and of that.
+    voxels: [(u64, u64); 2],
 }
 
-impl<T: Label> Opened<'_, T> {
-    /// Those rows of a cell that exist, of so many panels that are read side by side.
-    fn rows(&self, cell: Range<usize>, panels: usize) -> impl Iterator<Item = ChildRow<'_, T>> {
-        let (cols, end) = (self.panel.cols(), cell.end.min(self.panel.rows()));
-        let (Amounts { x, y, rest }, first) = (self.voxels, cell.start);
-        (first..end).map(move |j| {
-            let each = rest * if j + 1 == self.panel.rows() { y.1 } else { y.0 };
-            ChildRow {
-                line: self.panel.line(j, first, end - first, panels),
-                tallied: self.tallied.map(|tallied| {
-                    let mixed = &tallied.mixed[j * cols..(j + 1) * cols];
-                    RowLists { mixed, lists: &tallied.lists, next: tallied.before[j] }
-                }),
-                voxels: ((each * x.0) as u64, (each * x.1) as u64),
+impl<'a, T: Label> Opened<'a, T> {
+    /// Row `j`, with the bits and the lists of its cells.
+    fn row(&self, j: usize) -> ChildRow<'a, T> {
+        let (labels, voxels) = (self.panel.row(j), self.voxels[usize::from(j + 1 == self.panel.rows())]);
+        match self.tallied {
+            None => ChildRow { labels, mixed: &[], lists: None, next: 0, voxels },
+            Some(tallied) => {
+                let words = self.panel.cols().div_ceil(64);
+                let mixed = &tallied.mixed[j * words..(j + 1) * words];
+                let next = tallied.before.get(j).copied().unwrap_or(0);
+                ChildRow { labels, mixed, lists: Some(&tallied.lists), next, voxels }
             }
-        })
+        }
     }
 }
 
-/// A row of a child.
-struct ChildRow<'a, T> {
-    line: Line<'a, T>,
-    /// Nothing for the input.
-    tallied: Option<RowLists<'a, T>>,
-    /// Voxels in each of its cells but the last, and in that.
-    voxels: (u64, u64),
-}
-
-/// The lists of a row's cells.
-struct RowLists<'a, T> {
-    mixed: &'a [u8],
-    lists: &'a Lists<T>,
-    /// The list of the next cell that is not uniform.
-    next: usize,
-}
-
-/// A row of cells.
-struct CellRow<'a, 'c, T> {
-    rows: &'a mut [ChildRow<'c, T>],
-    fx: usize,
-    sparse: bool,
-    signed: bool,
-}
-
-/// Decides a row of cells: writes their modes, and if the level above asks for them, which are mixed, and their lists.
-struct Decide<'a, 'c, T> {
-    cells: CellRow<'a, 'c, T>,
-    out: Row<'a, T>,
-    mixed: &'a mut [u8],
+/// What the level above needs to know of a panel.
+struct Carry<'a, T> {
+    modes: &'a mut Vec<T>,
+    mixed: &'a mut Vec<u64>,
+    /// Unless it looks at the voxels:
     lists: Option<&'a mut Lists<T>>,
-    work: &'a mut Work<T>,
+    before: &'a mut Vec<usize>,
 }
 
-impl<T: Label> Kernel for Decide<'_, '_, T> {
-    #[inline(always)]
-    fn run<I: Isa>(self, isa: I) {
-        let Decide { mut cells, mut out, mut mixed, mut lists, work } = self;
-        let Work { tally, entries, differs, mixed: own } = work;
-        let cols = out.voxels.len();
-        let small = cells.in_vectors(isa, out.part(0..cols));
-        if lists.is_none() {
-            if small {
-                return;
+/// The rows of a panel of cells.
+struct Rows<'a, T> {
+    plan: &'a Plan,
+    backend: Backend,
+    level: usize,
+    /// The children.
+    opened: &'a [Opened<'a, T>],
+    /// The voxels, if they are looked at.
+    voxels: &'a [Panel<'a, T>],
+}
+
+impl<T: Label> Rows<'_, T> {
+    /// Decides all of them.
+    fn decide(&self, out: &mut PanelMut<'_, T>, carry: Option<Carry<'_, T>>, flags: &mut Flags, work: &mut Work<T>) {
+        let Rows { plan: Plan { grid, sparse, signed, looks }, backend, level, opened, voxels } = *self;
+        let (fx, fy) = (grid.inner_factor(0, level), grid.inner_factor(1, level));
+        let within = |axis| (1..=level).map(|level| grid.inner_factor(axis, level)).product::<usize>();
+        let (width, height, words) = (within(0), within(1), out.cols().div_ceil(64));
+        let mut carry = carry.map(|carry| carry.clear(out.rows() * out.cols(), out.rows() * words));
+        let cell = |j: usize, fy: usize, rows: usize| j * fy..((j + 1) * fy).min(rows);
+        let (mut lines, mut labels, mut bits, mut rows) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        for j in 0..out.rows() {
+            lines.clear();
+            for Opened { panel, .. } in opened {
+                let cell = cell(j, fy, panel.rows());
+                lines.extend(cell.clone().map(|y| panel.line(y, cell.start, cell.len(), opened.len())));
             }
-            own.resize(cols, 0);
-            mixed = own;
-        }
-        cells.find_mixed(small, differs, mixed);
-        let first = cells.rows[0].line.voxels;
-        if !small {
-            out.voxels.iter_mut().zip(first.chunks(cells.fx)).for_each(|(mode, cell)| *mode = cell[0]);
-        }
-        for (c, eight) in mixed.chunks(8).enumerate() {
-            let mut bytes = [0; 8];
-            bytes[..eight.len()].copy_from_slice(eight);
-            let mut left = u64::from_le_bytes(bytes);
-            while left > 0 {
-                let i = 8 * c + left.trailing_zeros() as usize / 8;
-                left &= left - 1;
-                match &mut lists {
-                    Some(lists) if small => {
-                        cells.gather(i, &mut lists.entries);
-                        lists.close();
+            // Unless lists are due, which small cells at the edges of larger ones need too.
+            let small = level == 1 && fx <= 2 && matches!(fx * lines.len(), 2 | 4 | FEW);
+            if small && carry.as_ref().is_none_or(|carry| carry.lists.is_none()) {
+                let mixed = carry.as_mut().map_or(&mut [][..], |carry| &mut carry.mixed[j * words..(j + 1) * words]);
+                let (lines, sparse, signed) = (&lines[..], *sparse, *signed);
+                backend.run(DecideFew { lines, fx, signed, sparse, out: out.row_mut(j), mixed });
+            } else {
+                labels.clear();
+                labels.extend(lines.iter().map(|line| line.announced()));
+                bits.clear();
+                rows.clear();
+                for child in opened {
+                    rows.extend(cell(j, fy, child.panel.rows()).map(|y| child.row(y)));
+                }
+                bits.extend(rows.iter().map(|row| row.mixed).filter(|bits| !bits.is_empty()));
+                let out = out.row_mut(j).voxels;
+                backend.run(FindMixed { labels: &labels, children: &bits, fx, flags, out });
+                let lists = carry.as_mut().and_then(|carry| carry.set(j, words, &flags.cells));
+                if level <= *looks {
+                    labels.clear();
+                    for panel in voxels {
+                        labels.extend(cell(j, height, panel.rows()).map(|y| panel.row(y)));
                     }
-                    lists => {
-                        entries.clear();
-                        cells.gather(i, entries);
-                        out.voxels[i] = tally.mode(entries, lists.as_deref_mut());
-                    }
+                    backend.run(Look { cells: &flags.cells, rows: &labels, width, out, lists, work });
+                } else {
+                    merge(&flags.cells, &mut rows, fx, out, lists, work);
                 }
             }
-        }
-    }
-}
-
-impl<T: Label> CellRow<'_, '_, T> {
-    /// Decides the cells in vectors, if they are small, and of the input: whether they are.
-    #[inline(always)]
-    fn in_vectors<I: Isa>(&self, isa: I, out: Row<'_, T>) -> bool {
-        let CellRow { rows, fx, sparse, signed } = self;
-        let voxels = rows.len() * fx;
-        if rows[0].tallied.is_some() || !voxels.is_power_of_two() || !(2..=SMALL).contains(&voxels) {
-            return false;
-        }
-        let mut lines = [rows[0].line; SMALL];
-        lines.iter_mut().zip(rows.iter()).for_each(|(line, row)| *line = row.line);
-        let column_bit = match fx {
-            1 => None,
-            2 => Some(0),
-            _ => return false,
-        };
-        let (lines, rule) = (&lines[..rows.len()], Rule::Least { signed: *signed });
-        isa.modes(Cells { lines, column_bit, rule, sparse: *sparse }, out);
-        true
-    }
-
-    /// Tells which cells are mixed; `read`: the rows have been read before.
-    #[inline(always)]
-    fn find_mixed(&self, read: bool, differs: &mut Vec<T>, mixed: &mut [u8]) {
-        let first = self.rows[0].line.voxels;
-        differs.resize(first.len(), T::ZERO);
-        differs.fill(T::ZERO);
-        for row in self.rows.iter() {
-            let labels = if read { row.line.voxels } else { row.line.announced() };
-            for ((differs, &label), &other) in differs.iter_mut().zip(labels).zip(first) {
-                *differs = *differs | (label ^ other);
-            }
-            if let Some(RowLists { mixed, .. }) = &row.tallied {
-                differs.iter_mut().zip(*mixed).for_each(|(differs, &mixed)| *differs = *differs | T::from(mixed));
-            }
-        }
-        match self.fx {
-            1 => differs_in_cells::<T, 1>(differs, first, mixed),
-            2 => differs_in_cells::<T, 2>(differs, first, mixed),
-            3 => differs_in_cells::<T, 3>(differs, first, mixed),
-            4 => differs_in_cells::<T, 4>(differs, first, mixed),
-            fx => differs.chunks(fx).zip(first.chunks(fx)).zip(mixed).for_each(|((differs, first), mixed)| {
-                *mixed = u8::from(differs_in(differs, first));
-            }),
-        }
-    }
-
-    /// Appends the entries of cell `i`.
-    #[inline(always)]
-    fn gather(&mut self, i: usize, to: &mut Entries<T>) {
-        let width = self.rows[0].line.voxels.len();
-        let columns = self.fx * i..(self.fx * i + self.fx).min(width);
-        to.reserve(self.rows.len() * columns.len());
-        let there = |label| !self.sparse || label != T::ZERO;
-        for row in self.rows.iter_mut() {
-            let labels = &row.line.voxels[columns.clone()];
-            match &mut row.tallied {
-                None => labels.iter().for_each(|&label| to.push(label, 1, there(label))),
-                Some(RowLists { mixed, lists, next }) => {
-                    for ((column, &label), &mixed) in columns.clone().zip(labels).zip(&mixed[columns.clone()]) {
-                        if mixed > 0 {
-                            let (labels, counts) = lists.list(*next);
-                            *next += 1;
-                            to.extend(labels, counts);
-                        } else {
-                            let voxels = if column + 1 == width { row.voxels.1 } else { row.voxels.0 };
-                            to.reserve(1);
-                            to.push(label, voxels, there(label));
-                        }
-                    }
-                }
+            if let Some(carry) = &mut carry {
+                carry.modes[j * out.cols()..(j + 1) * out.cols()].copy_from_slice(out.row_mut(j).voxels);
             }
         }
     }
 }
 
-/// Whether the columns of a cell differ, or the rows of one do.
-#[inline(always)]
-fn differs_in<T: Label>(differs: &[T], first: &[T]) -> bool {
-    differs.iter().zip(first).fold(T::ZERO, |all, (&differs, &label)| all | differs | (label ^ first[0])) != T::ZERO
-}
-
-/// As [`differs_in`], of all cells of a row: cells whose length the compiler knows, and what is left.
-#[inline(always)]
-fn differs_in_cells<T: Label, const FX: usize>(differs: &[T], first: &[T], mixed: &mut [u8]) {
-    let ((cells, rest), (firsts, rest_firsts)) = (differs.as_chunks::<FX>(), first.as_chunks::<FX>());
-    for ((differs, first), mixed) in cells.iter().zip(firsts).zip(&mut *mixed) {
-        *mixed = u8::from(differs_in(differs, first));
+impl<T: Label> Carry<'_, T> {
+    /// Makes room for so many cells and words of bits.
+    fn clear(mut self, cells: usize, words: usize) -> Self {
+        self.modes.resize(cells, T::ZERO);
+        self.mixed.resize(words, 0);
+        self.before.clear();
+        if let Some(lists) = &mut self.lists {
+            lists.clear();
+        }
+        self
     }
-    if !rest.is_empty() {
-        mixed[cells.len()] = u8::from(differs_in(rest, rest_firsts));
+
+    /// Sets the bits of the cells of row `j` that are mixed, and begins its lists.
+    fn set(&mut self, j: usize, words: usize, cells: &[usize]) -> Option<&mut Lists<T>> {
+        let bits = &mut self.mixed[j * words..(j + 1) * words];
+        bits.fill(0);
+        for &i in cells {
+            bits[i / 64] |= 1 << (i % 64);
+        }
+        let lists = self.lists.as_deref_mut()?;
+        self.before.push(lists.count());
+        Some(lists)
     }
 }

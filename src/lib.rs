@@ -16,6 +16,7 @@ pub mod exact_mode;
 pub mod extrema;
 pub mod fold;
 pub mod grid;
+pub mod mixed;
 pub mod mode;
 pub mod pool;
 #[cfg(feature = "python")]

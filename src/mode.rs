@@ -244,7 +244,7 @@ impl<T: Label> Kernel for Decide<'_, '_, T> {
                 panel.line((first + y).min(last), first, (*fy).min(panel.rows() - first), panels.len() / fy)
             }));
             let cells = Cells { lines: &lines, column_bit: step.column_bit, rule: step.rule, sparse: *sparse };
-            isa.modes(cells, self.out.row_mut(j));
+            isa.modes(cells, self.out.row_mut(j), &mut []);
         }
     }
 }

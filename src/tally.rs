@@ -1,14 +1,11 @@
 //! Tallies: which labels a cell holds, and how often.
 //!
-//! Most cells that are not uniform hold two labels or three, so the first few are kept in arrays of a vector's size, where one look finds a
-//! label; more of them go through a hash table, whose places are stamped rather than cleared.
+//! Entries of many cells are added up label by label: by a counter for every label while labels are small numbers, as those of masks and tissues
+//! are, else through a hash table. Neither is ever cleared: counters are reset one by one, places are stamped.
 
 use crate::simd::{Backend, Isa, Kernel, Label};
 
-/// Labels that are told apart without a hash table.
-const FEW: usize = 8;
-
-/// Labels and how often each counts, one behind the other. What is behind the end is left over, and nothing is ever cleared.
+/// Labels and how often each counts, one behind the other. What is behind the end is left over from before.
 #[derive(Default)]
 pub struct Entries<T> {
     labels: Vec<T>,
@@ -37,36 +34,42 @@ impl<T: Label> Entries<T> {
         self.counts.resize(room, 0);
     }
 
-    /// Appends a label, if it is `there`.
+    /// Appends an entry.
     #[inline(always)]
-    pub fn push(&mut self, label: T, count: u64, there: bool) {
+    pub fn push(&mut self, label: T, count: u64) {
         self.labels[self.end] = label;
         self.counts[self.end] = count;
-        self.end += usize::from(there);
+        self.end += 1;
     }
 
     /// Appends many.
     #[inline(always)]
     pub fn extend(&mut self, labels: &[T], counts: &[u64]) {
         self.reserve(labels.len());
-        for (&label, &count) in labels.iter().zip(counts) {
-            self.push(label, count, true);
+        if labels.len() > 16 {
+            let end = self.end + labels.len();
+            self.labels[self.end..end].copy_from_slice(labels);
+            self.counts[self.end..end].copy_from_slice(counts);
+            self.end = end;
+            return;
         }
+        // Too few for a call.
+        labels.iter().zip(counts).for_each(|(&label, &count)| self.push(label, count));
     }
 
-    /// The labels and counts from entry `start` on.
-    #[inline(always)]
-    fn from(&self, start: usize) -> (&[T], &[u64]) {
-        (&self.labels[start..self.end], &self.counts[start..self.end])
+    /// The labels and counts.
+    fn all(&self) -> (&[T], &[u64]) {
+        (&self.labels[..self.end], &self.counts[..self.end])
     }
 }
 
-/// Lists of entries, one for every cell that is not uniform. A label may be in a list twice.
+/// Lists of entries, one for every cell that is not uniform; each label is in a list once.
 #[derive(Default)]
 pub struct Lists<T> {
-    /// The entries of all lists.
-    pub entries: Entries<T>,
+    entries: Entries<T>,
     ends: Vec<usize>,
+    /// All labels, or-ed.
+    bits: T,
 }
 
 impl<T: Label> Lists<T> {
@@ -74,6 +77,7 @@ impl<T: Label> Lists<T> {
     pub fn clear(&mut self) {
         self.entries.clear();
         self.ends.clear();
+        self.bits = T::ZERO;
     }
 
     /// How many lists there are.
@@ -81,10 +85,17 @@ impl<T: Label> Lists<T> {
         self.ends.len()
     }
 
-    /// Makes a list of the entries behind the last one.
+    /// Appends a list.
     #[inline(always)]
-    pub fn close(&mut self) {
+    pub fn append(&mut self, labels: &[T], counts: &[u64]) {
+        self.entries.extend(labels, counts);
+        self.bits = labels.iter().fold(self.bits, |bits, &label| bits | label);
         self.ends.push(self.entries.end);
+    }
+
+    /// All labels, or-ed.
+    pub fn bits(&self) -> T {
+        self.bits
     }
 
     /// The labels and counts of a list.
@@ -96,80 +107,91 @@ impl<T: Label> Lists<T> {
     }
 }
 
+/// Labels below this have a counter.
+const SMALL: usize = 4096;
+/// Bits of a place's index, below its stamp.
+const INDEX: u32 = 40;
+
 /// Adds up entries, label by label.
 pub struct Tally<T> {
     backend: Backend,
     /// The sign bit, if labels are signed numbers: flipped, they have the order of unsigned ones.
     flip: T,
+    /// The sums of a cell, `n` of them.
     labels: Vec<T>,
     counts: Vec<u64>,
-    /// Places of labels, with the stamp of the cell they are from in the high bits.
+    n: usize,
+    counters: Vec<u64>,
+    /// Where in the sums a label is, with the stamp of the cell in the high bits.
     places: Vec<u64>,
     stamp: u64,
 }
-
-/// Bits of a place's index, below its stamp.
-const INDEX: u32 = 40;
 
 impl<T: Label> Tally<T> {
     /// A tally of labels that are signed numbers, or not.
     pub fn new(backend: Backend, signed: bool) -> Self {
         let flip = if signed { T::TOP } else { T::ZERO };
-        Tally { backend, flip, labels: Vec::new(), counts: Vec::new(), places: Vec::new(), stamp: 0 }
+        Tally {
+            backend,
+            flip,
+            labels: Vec::new(),
+            counts: Vec::new(),
+            n: 0,
+            counters: vec![0; SMALL],
+            places: Vec::new(),
+            stamp: 0,
+        }
     }
 
-    /// The most frequent label of the entries, and of equally frequent ones the least; to `lists`, if given, goes the list of all, each once.
+    /// Whether labels with these bits all have a counter.
+    pub fn counts(bits: T) -> bool {
+        bits.into() < SMALL as u64
+    }
+
+    /// Counts an entry of the cell, whose label has a counter.
     #[inline(always)]
-    pub fn mode(&mut self, entries: &Entries<T>, lists: Option<&mut Lists<T>>) -> T {
-        let (from, from_counts) = entries.from(0);
-        // Places that are not taken yet hold the first label too: what they count is overwritten.
-        let mut labels = [from.first().copied().unwrap_or(T::ZERO); FEW];
-        let (mut counts, mut n) = ([0; FEW], 0);
-        for (&label, &count) in from.iter().zip(from_counts) {
-            let mut known = false;
-            for (&other, sum) in labels.iter().zip(&mut counts) {
-                let same = other == label;
-                *sum += if same { count } else { 0 };
-                known |= same;
-            }
-            if !known || n == 0 {
-                if n == FEW {
-                    return self.mode_of_many(entries, lists);
-                }
-                (labels[n], counts[n]) = (label, count);
-                n += 1;
-            }
+    pub fn count(&mut self, label: T, count: u64) {
+        if self.labels.len() <= self.n {
+            self.grow();
         }
-        if let Some(lists) = lists {
-            lists.entries.extend(&labels[..n], &counts[..n]);
-            lists.close();
-        }
-        let (mut best, mut most) = (labels[0], counts[0]);
-        for (&label, &count) in labels[..n].iter().zip(&counts).skip(1) {
-            let better = count > most || (count == most && label ^ self.flip < best ^ self.flip);
-            best = if better { label } else { best };
-            most = most.max(count);
-        }
-        best
+        let sum = &mut self.counters[label.into() as usize % SMALL];
+        // Written before it is known to be new.
+        self.labels[self.n] = label;
+        self.n += usize::from(*sum == 0);
+        *sum += count;
     }
 
-    #[inline(never)]
-    fn mode_of_many(&mut self, entries: &Entries<T>, lists: Option<&mut Lists<T>>) -> T {
-        let (from, from_counts) = entries.from(0);
-        let room = (2 * from.len()).next_power_of_two();
-        if self.places.len() < room {
-            self.places.resize(room, 0);
+    #[cold]
+    fn grow(&mut self) {
+        self.labels.resize(2 * self.n + 64, T::ZERO);
+        self.counts.resize(2 * self.n + 64, 0);
+    }
+
+    /// The most frequent label of what was counted, and of equally frequent ones the least; to `lists`, if given, goes the list of all.
+    pub fn counted(&mut self, lists: Option<&mut Lists<T>>) -> T {
+        for (count, &label) in self.counts.iter_mut().zip(&self.labels[..self.n]) {
+            *count = std::mem::take(&mut self.counters[label.into() as usize % SMALL]);
         }
+        self.end(lists)
+    }
+
+    /// As [`Tally::counted`], of entries of any labels.
+    pub fn look_up(&mut self, entries: &Entries<T>, lists: Option<&mut Lists<T>>) -> T {
+        let (from, from_counts) = entries.all();
         if self.labels.len() < from.len() {
             self.labels.resize(from.len(), T::ZERO);
             self.counts.resize(from.len(), 0);
+        }
+        let room = (2 * from.len()).next_power_of_two();
+        if self.places.len() < room {
+            self.places.resize(room, 0);
         }
         self.stamp += 1;
         if self.stamp >> (u64::BITS - INDEX) > 0 {
             self.places.fill(0);
             self.stamp = 1;
         }
-        let places = &mut self.places[..room];
+        let (places, stamp) = (&mut self.places[..room], self.stamp);
         let mut n = 0;
         for (&label, &count) in from.iter().zip(from_counts) {
             // Fibonacci hashing: D. E. Knuth, TAOCP 3, 6.4.
@@ -177,30 +199,45 @@ impl<T: Label> Tally<T> {
             let mut at = hash as usize & (room - 1);
             loop {
                 let place = places[at];
-                let fresh = place >> INDEX != self.stamp;
-                let index = if fresh { n } else { (place & ((1 << INDEX) - 1)) as usize };
-                if fresh || self.labels[index] == label {
-                    places[at] = self.stamp << INDEX | index as u64;
+                let new = place >> INDEX != stamp;
+                let index = if new { n } else { (place & ((1 << INDEX) - 1)) as usize };
+                if new || self.labels[index] == label {
+                    places[at] = stamp << INDEX | index as u64;
                     self.labels[index] = label;
-                    self.counts[index] = count + if fresh { 0 } else { self.counts[index] };
-                    n += usize::from(fresh);
+                    self.counts[index] = count + if new { 0 } else { self.counts[index] };
+                    n += usize::from(new);
                     break;
                 }
                 at = (at + 1) & (room - 1);
             }
         }
+        self.n = n;
+        self.end(lists)
+    }
+
+    /// Ends a cell.
+    fn end(&mut self, lists: Option<&mut Lists<T>>) -> T {
+        let n = std::mem::take(&mut self.n);
         let (labels, counts) = (&self.labels[..n], &self.counts[..n]);
         if let Some(lists) = lists {
-            lists.entries.extend(labels, counts);
-            lists.close();
+            lists.append(labels, counts);
         }
         let mut mode = T::ZERO;
-        self.backend.run(MostFrequent { labels, counts, flip: self.flip, mode: &mut mode });
+        if n > 16 {
+            self.backend.run(MostFrequent { labels, counts, flip: self.flip, mode: &mut mode });
+            return mode;
+        }
+        let mut most = 0;
+        for (&label, &count) in labels.iter().zip(counts) {
+            let better = count > most || (count == most && label ^ self.flip < mode ^ self.flip);
+            mode = if better { label } else { mode };
+            most = most.max(count);
+        }
         mode
     }
 }
 
-/// Finds the most frequent of labels that are each there once.
+/// Finds the most frequent of many labels, which are each there once, and of equally frequent ones the least.
 struct MostFrequent<'a, T> {
     labels: &'a [T],
     counts: &'a [u64],

@@ -7,7 +7,7 @@ use crate::grid::{Array, Grid};
 use crate::simd::Backend;
 use crate::simd::tiles::Tiles;
 use crate::simd::views::{Extent, Source, Voxel};
-use crate::{averaging, extrema, mode};
+use crate::{averaging, exact_mode, extrema, mode};
 
 type Index = [usize; 3];
 
@@ -303,6 +303,88 @@ fn modes_follow_the_rules_step_by_step() {
     check::<u16>(|noise| noise.below(4) as u16 * 21845);
     check::<u32>(|noise| noise.below(5) as u32 * 0x3fff_ffff);
     check::<u64>(|noise| (noise.below(3) << 62) | noise.below(2));
+}
+
+/// The most frequent voxel, and of equally frequent ones the least, by `key`.
+fn exact_mode_of<T: crate::simd::Label>(mut cell: Vec<T>, sparse: bool, key: impl Fn(T) -> T) -> T {
+    cell.retain(|&voxel| !sparse || voxel != T::ZERO);
+    let count = |v: T| cell.iter().filter(|&&w| w == v).count();
+    cell.iter().copied().max_by_key(|&v| (count(v), std::cmp::Reverse(key(v)))).unwrap_or(T::ZERO)
+}
+
+#[test]
+fn exact_modes_are_those_of_the_input_at_every_mip() {
+    fn check<T: crate::simd::Label + std::fmt::Debug>(signed: bool, voxel: impl Fn(&mut Noise) -> T + Copy) {
+        everywhere(|backend, order, gap, shape| {
+            for factor in [[2, 2, 1], [1, 2, 2], [2, 2, 2], [2, 1, 1], [3, 3, 3], [5, 1, 2], [1, 4, 4], [9, 1, 9]] {
+                for sparse in [false, true] {
+                    let input = noise(shape, order, gap, voxel);
+                    let mut out = mips(shape, order, factor, 3);
+                    let arrays: Vec<Array> = out.iter().map(Volume::array).collect();
+                    let size = size_of::<T>();
+                    let plan = exact_mode::Plan::new(&input.array(), &arrays, &factor, 3, sparse, signed, size);
+                    fill(&input, &mut out, &plan.grid, |source, tiles| {
+                        plan.run(backend, source, tiles, 1, &|| false).unwrap();
+                    });
+                    let mut power = factor;
+                    for (mip, k) in out.iter().zip(1..) {
+                        for index in indices(mip.shape) {
+                            let flip = |v| if signed { v ^ T::TOP } else { v };
+                            let want = exact_mode_of(cell(&input, index, power), sparse, flip);
+                            let place =
+                                format!("{backend:?} {order:?} {gap} {shape:?} {factor:?} {sparse} mip {k} {index:?}");
+                            assert_eq!(mip.at(index), want, "{place}");
+                        }
+                        power = [0, 1, 2].map(|a| power[a] * factor[a]);
+                    }
+                }
+            }
+        });
+    }
+    // Few labels and many ties; more than are told apart one by one; all different.
+    check::<u8>(true, |noise| [0, 0, 0, 1, 255, 128][noise.below(6) as usize]);
+    check::<u16>(false, |noise| noise.below(9) as u16 * 7281);
+    check::<u32>(true, |noise| (noise.below(40) as u32).wrapping_mul(0x9e37_79b9));
+    check::<u64>(false, |noise| noise.below(u64::MAX));
+}
+
+#[test]
+fn exact_means_are_rounded_to_the_nearest_and_from_the_middle_to_the_even_one() {
+    fn check<T: averaging::Average + Into<i64> + std::fmt::Debug>(voxel: impl Fn(&mut Noise) -> T + Copy) {
+        everywhere(|backend, order, gap, shape| {
+            for factor in [[2, 2, 1], [2, 2, 2], [1, 2, 2], [2, 1, 1], [3, 1, 2], [4, 4, 1]] {
+                for sparse in [false, true] {
+                    let input = noise(shape, order, gap, voxel);
+                    let mut out = mips(shape, order, factor, 3);
+                    let arrays: Vec<Array> = out.iter().map(Volume::array).collect();
+                    let plan = averaging::Plan::new::<T>(&input.array(), &arrays, &factor, 3, sparse, true);
+                    fill(&input, &mut out, &plan.grid, |source, tiles| {
+                        plan.run(backend, source, tiles, 1, &|| false).unwrap();
+                    });
+                    let mut power = factor;
+                    for (mip, k) in out.iter().zip(1..) {
+                        for index in indices(mip.shape) {
+                            let cell: Vec<i64> = cell(&input, index, power).into_iter().map(Into::into).collect();
+                            let count = cell.iter().filter(|&&voxel| !sparse || voxel != 0).count().max(1) as i64;
+                            let sum: i64 = cell.iter().sum();
+                            let (below, rest) = (sum.div_euclid(count), 2 * sum.rem_euclid(count));
+                            let up = rest > count || (rest == count && below % 2 != 0);
+                            let place =
+                                format!("{backend:?} {order:?} {shape:?} {factor:?} {sparse} mip {k} {index:?}");
+                            assert_eq!(Into::<i64>::into(mip.at(index)), below + i64::from(up), "{place}");
+                        }
+                        power = [0, 1, 2].map(|a| power[a] * factor[a]);
+                    }
+                }
+            }
+        });
+    }
+    check::<u8>(|noise| [0, 1, 2, 255, noise.below(256) as u8][noise.below(5) as usize]);
+    check::<i8>(|noise| [0, -1, 127, -128, noise.below(256) as i8][noise.below(5) as usize]);
+    check::<u16>(|noise| [0, 65535, noise.below(65536) as u16][noise.below(3) as usize]);
+    check::<i16>(|noise| [0, -32768, 32767, noise.below(65536) as i16][noise.below(4) as usize]);
+    check::<u32>(|noise| [0, u32::MAX, noise.below(1 << 32) as u32][noise.below(3) as usize]);
+    check::<i32>(|noise| [0, i32::MIN, i32::MAX, noise.below(1 << 32) as i32][noise.below(4) as usize]);
 }
 
 #[test]

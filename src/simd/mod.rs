@@ -59,6 +59,77 @@ pub struct Cells<'a, T> {
     pub sparse: bool,
 }
 
+/// Labels of a cell that are told apart one by one, at most.
+const APART: usize = 8;
+
+/// Voxels of the largest cell that is looked at label by label.
+pub const LOOK: usize = 64;
+
+/// The labels of a cell.
+#[derive(Clone, Copy)]
+pub struct Found<T> {
+    /// How many there are.
+    pub n: usize,
+    /// They are the first ones of these.
+    pub labels: [T; APART],
+    /// How often each is there.
+    pub counts: [u64; APART],
+    /// The most frequent one, and of equally frequent ones the least.
+    pub mode: T,
+    most: u64,
+    /// What makes the order of labels that of unsigned numbers.
+    flip: T,
+    /// Whether background is left out.
+    sparse: bool,
+}
+
+impl<T: Label> Found<T> {
+    /// Nothing yet, of labels that are signed numbers or not.
+    pub fn new(signed: bool, sparse: bool) -> Self {
+        let flip = if signed { T::TOP } else { T::ZERO };
+        Found { n: 0, labels: [T::ZERO; APART], counts: [0; APART], mode: T::ZERO, most: 0, flip, sparse }
+    }
+
+    /// Starts again.
+    #[inline(always)]
+    fn clear(&mut self) {
+        (self.n, self.mode, self.most) = (0, T::ZERO, 0);
+    }
+
+    /// Starts with two labels, of which the second may be missing.
+    #[inline(always)]
+    fn start(&mut self, first: (T, u64), second: (T, u64)) {
+        if self.sparse {
+            self.clear();
+            self.push(first.0, first.1);
+            self.push(second.0, second.1);
+            return;
+        }
+        (self.labels[0], self.counts[0]) = first;
+        (self.labels[1], self.counts[1]) = second;
+        self.n = 1 + usize::from(second.1 > 0);
+        let better = second.1 > first.1 || (second.1 == first.1 && second.0 ^ self.flip < first.0 ^ self.flip);
+        (self.mode, self.most) = if better { second } else { first };
+    }
+
+    /// Adds a label; whether there is room for it.
+    #[inline(always)]
+    fn push(&mut self, label: T, count: u64) -> bool {
+        if count == 0 || (self.sparse && label == T::ZERO) {
+            return true;
+        }
+        let key = label ^ self.flip;
+        let better = count > self.most || (count == self.most && key < self.mode ^ self.flip);
+        self.mode = if better { label } else { self.mode };
+        self.most = self.most.max(count);
+        let Some(place) = self.labels.get_mut(self.n) else { return false };
+        *place = label;
+        self.counts[self.n] = count;
+        self.n += 1;
+        true
+    }
+}
+
 /// A label as its bits, in the order of unsigned numbers.
 pub trait Label: Voxel + Ord + BitXor<Output = Self> + BitOr<Output = Self> + From<u8> + Into<u64> {
     /// Vectors of these labels.
@@ -299,10 +370,23 @@ pub trait Isa: Copy {
         scalar::mix(words)
     }
 
-    /// The mode of every cell.
+    /// The labels of the first `n` voxels, unless they are too many: whether they are not.
     #[inline(always)]
-    fn modes<T: Label>(self, cells: Cells<'_, T>, out: Row<'_, T>) {
-        scalar::modes(cells, out.voxels, 0);
+    fn tell_apart<T: Label>(self, cell: &[T; LOOK], n: usize, found: &mut Found<T>) -> bool {
+        scalar::tell_apart(&cell[..n], found)
+    }
+
+    /// A bit for every column, 64 to a word: set in `differs` where the lines do, and in `changes` where the first line's label
+    /// does before the next column.
+    #[inline(always)]
+    fn compare<T: Label>(self, lines: &[&[T]], differs: &mut [u64], changes: &mut [u64]) {
+        scalar::compare(lines, differs, changes);
+    }
+
+    /// The mode of every cell. By [`Rule::Least`], sets a bit in `mixed`, 64 to a word, for every cell that is not uniform, unless it is empty.
+    #[inline(always)]
+    fn modes<T: Label>(self, cells: Cells<'_, T>, out: Row<'_, T>, mixed: &mut [u64]) {
+        scalar::modes(cells, out.voxels, mixed, 0);
     }
 }
 

@@ -2,7 +2,7 @@
 //! what every twin is tested against.
 
 use super::lines::Line;
-use super::{Adjacent, Cells, Label, Rule, Widen};
+use super::{Adjacent, Cells, Found, Label, Rule, Widen};
 use std::ops::Div;
 
 /// Sums of cells of `FX` columns from sum `first` on, set or added; with `COUNT`, counts of voxels that are not 0. NaN is not 0,
@@ -119,8 +119,37 @@ pub fn mix(words: &[u64]) -> u64 {
     words.iter().fold(0, |mixed, word| mixed ^ word)
 }
 
+/// The labels of a cell of up to 64 voxels, the first one first: whether there was room for them.
+pub fn tell_apart<T: Label>(cell: &[T], found: &mut Found<T>) -> bool {
+    found.clear();
+    let mut seen = 0u64;
+    for (i, &label) in cell.iter().enumerate() {
+        if seen >> i & 1 == 0 {
+            let equal = (i..cell.len()).filter(|&j| cell[j] == label).fold(0u64, |equal, j| equal | 1 << j);
+            if !found.push(label, equal.count_ones().into()) {
+                return false;
+            }
+            seen |= equal;
+        }
+    }
+    true
+}
+
+/// Where lines differ and labels change.
+#[inline(never)]
+pub fn compare<T: Label>(lines: &[&[T]], differs: &mut [u64], changes: &mut [u64]) {
+    differs.fill(0);
+    changes.fill(0);
+    let first = lines[0];
+    for (x, &label) in first.iter().enumerate() {
+        let differ = lines[1..].iter().any(|line| line[x] != label);
+        differs[x / 64] |= u64::from(differ) << (x % 64);
+        changes[x / 64] |= u64::from(first.get(x + 1).is_some_and(|&next| next != label)) << (x % 64);
+    }
+}
+
 /// The modes of the cells from cell `first` on.
-pub fn modes<T: Label>(cells: Cells<'_, T>, out: &mut [T], first: usize) {
+pub fn modes<T: Label>(cells: Cells<'_, T>, out: &mut [T], mixed: &mut [u64], first: usize) {
     let columns = if cells.column_bit.is_some() { 2 } else { 1 };
     let size = cells.lines.len() * columns;
     // Cells of eight at most, but for four pooled axes and more.
@@ -149,6 +178,9 @@ pub fn modes<T: Label>(cells: Cells<'_, T>, out: &mut [T], first: usize) {
             (Rule::Pairs, true) => sparse_mode_of_pairs(cell),
             (Rule::Count, sparse) => mode_by_count(cell, sparse),
             (Rule::Least { signed }, sparse) => {
+                if let Some(word) = mixed.get_mut(i / 64) {
+                    *word |= u64::from(cell.iter().any(|&label| label != cell[0])) << (i % 64);
+                }
                 // Sorted, the first of equally frequent ones is the least.
                 cell.sort_unstable_by_key(|&label| if signed { label ^ T::TOP } else { label });
                 mode_by_count(cell, sparse)

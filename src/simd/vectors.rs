@@ -6,7 +6,7 @@
 
 mod modes;
 
-pub use modes::modes;
+pub use modes::{compare, modes, tell_apart};
 
 use super::lines::Line;
 use super::views::{Row, Voxel};
@@ -82,6 +82,10 @@ pub trait Lanes {
     /// b, but not a.
     unsafe fn and_not(a: Self::Mask, b: Self::Mask) -> Self::Mask;
     unsafe fn all(mask: Self::Mask) -> bool;
+    /// A bit for every label, the first one lowest.
+    unsafe fn bits(mask: Self::Mask) -> u64;
+    /// One label everywhere.
+    unsafe fn splat(label: Self::Label) -> Self::V;
 }
 
 /// A vector of numbers with an order.

@@ -5,7 +5,8 @@ use crate::simd::vectors::{Lanes, Order};
 use std::arch::x86_64::*;
 
 macro_rules! lanes {
-    ($name:ident, $label:ty, $equal:ident, $greater:ident, $minus:ident, |$a:ident, $b:ident| $part:expr) => {
+    ($name:ident, $label:ty, $equal:ident, $greater:ident, $minus:ident, $set:ident, |$mask:ident| $bits:expr,
+        |$a:ident, $b:ident| $part:expr) => {
         pub struct $name;
 
         impl Lanes for $name {
@@ -61,34 +62,82 @@ macro_rules! lanes {
                 // SAFETY: the caller has AVX2.
                 unsafe { _mm256_movemask_epi8(mask) == -1 }
             }
+            #[inline(always)]
+            unsafe fn bits($mask: __m256i) -> u64 {
+                // SAFETY: the caller has AVX2.
+                unsafe { $bits }
+            }
+            #[inline(always)]
+            unsafe fn splat(label: $label) -> __m256i {
+                // SAFETY: the caller has AVX2.
+                unsafe { $set(label as _) }
+            }
         }
     };
 }
 
-lanes!(Bytes, u8, _mm256_cmpeq_epi8, _mm256_cmpgt_epi8, _mm256_sub_epi8, |a, b| {
-    let low = _mm256_set1_epi16(0xff);
-    (
-        _mm256_packus_epi16(_mm256_and_si256(a, low), _mm256_and_si256(b, low)),
-        _mm256_packus_epi16(_mm256_srli_epi16::<8>(a), _mm256_srli_epi16::<8>(b)),
-    )
-});
-lanes!(Words, u16, _mm256_cmpeq_epi16, _mm256_cmpgt_epi16, _mm256_sub_epi16, |a, b| {
-    let low = _mm256_set1_epi32(0xffff);
-    (
-        _mm256_packus_epi32(_mm256_and_si256(a, low), _mm256_and_si256(b, low)),
-        _mm256_packus_epi32(_mm256_srli_epi32::<16>(a), _mm256_srli_epi32::<16>(b)),
-    )
-});
-lanes!(Doubles, u32, _mm256_cmpeq_epi32, _mm256_cmpgt_epi32, _mm256_sub_epi32, |a, b| {
-    let (a, b) = (_mm256_castsi256_ps(a), _mm256_castsi256_ps(b));
-    (
-        _mm256_castps_si256(_mm256_shuffle_ps::<0b10_00_10_00>(a, b)),
-        _mm256_castps_si256(_mm256_shuffle_ps::<0b11_01_11_01>(a, b)),
-    )
-});
-lanes!(Quads, u64, _mm256_cmpeq_epi64, _mm256_cmpgt_epi64, _mm256_sub_epi64, |a, b| {
-    (_mm256_unpacklo_epi64(a, b), _mm256_unpackhi_epi64(a, b))
-});
+lanes!(
+    Bytes,
+    u8,
+    _mm256_cmpeq_epi8,
+    _mm256_cmpgt_epi8,
+    _mm256_sub_epi8,
+    _mm256_set1_epi8,
+    |mask| u64::from(_mm256_movemask_epi8(mask) as u32),
+    |a, b| {
+        let low = _mm256_set1_epi16(0xff);
+        (
+            _mm256_packus_epi16(_mm256_and_si256(a, low), _mm256_and_si256(b, low)),
+            _mm256_packus_epi16(_mm256_srli_epi16::<8>(a), _mm256_srli_epi16::<8>(b)),
+        )
+    }
+);
+lanes!(
+    Words,
+    u16,
+    _mm256_cmpeq_epi16,
+    _mm256_cmpgt_epi16,
+    _mm256_sub_epi16,
+    _mm256_set1_epi16,
+    |mask| {
+        // A byte of each: eight in either half.
+        let bytes = _mm256_movemask_epi8(_mm256_packs_epi16(mask, _mm256_setzero_si256())) as u64;
+        (bytes & 0xff) | (bytes >> 8 & 0xff00)
+    },
+    |a, b| {
+        let low = _mm256_set1_epi32(0xffff);
+        (
+            _mm256_packus_epi32(_mm256_and_si256(a, low), _mm256_and_si256(b, low)),
+            _mm256_packus_epi32(_mm256_srli_epi32::<16>(a), _mm256_srli_epi32::<16>(b)),
+        )
+    }
+);
+lanes!(
+    Doubles,
+    u32,
+    _mm256_cmpeq_epi32,
+    _mm256_cmpgt_epi32,
+    _mm256_sub_epi32,
+    _mm256_set1_epi32,
+    |mask| _mm256_movemask_ps(_mm256_castsi256_ps(mask)) as u64,
+    |a, b| {
+        let (a, b) = (_mm256_castsi256_ps(a), _mm256_castsi256_ps(b));
+        (
+            _mm256_castps_si256(_mm256_shuffle_ps::<0b10_00_10_00>(a, b)),
+            _mm256_castps_si256(_mm256_shuffle_ps::<0b11_01_11_01>(a, b)),
+        )
+    }
+);
+lanes!(
+    Quads,
+    u64,
+    _mm256_cmpeq_epi64,
+    _mm256_cmpgt_epi64,
+    _mm256_sub_epi64,
+    _mm256_set1_epi64x,
+    |mask| _mm256_movemask_pd(_mm256_castsi256_pd(mask)) as u64,
+    |a, b| { (_mm256_unpacklo_epi64(a, b), _mm256_unpackhi_epi64(a, b)) }
+);
 
 macro_rules! orders {
     ($($name:ident, $lanes:ident, |$a:ident, $b:ident| $least:expr, $greatest:expr;)*) => {$(

@@ -18,7 +18,7 @@ pub use sums::{
 use super::lines::Line;
 use super::vectors::{self, Vector};
 use super::views::{Row, Voxel};
-use super::{Adjacent, Cells, Comparable, Halving, Isa, Kernel, Label, Widen, scalar};
+use super::{Adjacent, Cells, Comparable, Found, Halving, Isa, Kernel, LOOK, Label, Widen, scalar};
 use std::arch::x86_64::*;
 
 /// Proof that this processor has AVX2: only [`Avx2::detect`] makes one.
@@ -27,16 +27,18 @@ pub struct Avx2(());
 
 impl Avx2 {
     pub fn detect() -> Option<Self> {
-        is_x86_feature_detected!("avx2").then_some(Avx2(()))
+        let all =
+            is_x86_feature_detected!("avx2") && is_x86_feature_detected!("popcnt") && is_x86_feature_detected!("bmi1");
+        all.then_some(Avx2(()))
     }
 
     #[inline]
     pub fn run<K: Kernel>(self, kernel: K) {
-        #[target_feature(enable = "avx2")]
+        #[target_feature(enable = "avx2,popcnt,bmi1")]
         fn with_avx2<K: Kernel>(kernel: K, isa: Avx2) {
             kernel.run(isa);
         }
-        // SAFETY: `self` is the proof that AVX2 is there.
+        // SAFETY: `self` is the proof that the instructions are there.
         unsafe { with_avx2(kernel, self) }
     }
 }
@@ -128,10 +130,24 @@ impl Isa for Avx2 {
     }
 
     #[inline(always)]
-    fn modes<T: Label>(self, cells: Cells<'_, T>, mut out: Row<'_, T>) {
+    fn tell_apart<T: Label>(self, cell: &[T; LOOK], n: usize, found: &mut Found<T>) -> bool {
         // SAFETY: `self` is the proof that the instructions are there.
-        let done = unsafe { vectors::modes::<T::Avx2>(cells, out.part(0..out.voxels.len())) };
-        scalar::modes(cells, out.voxels, done);
+        unsafe { vectors::tell_apart::<T::Avx2>(cell, n, found) }
+    }
+
+    #[inline(always)]
+    fn compare<T: Label>(self, lines: &[&[T]], differs: &mut [u64], changes: &mut [u64]) {
+        // SAFETY: `self` is the proof that the instructions are there.
+        if !unsafe { vectors::compare::<T::Avx2>(lines, differs, changes) } {
+            scalar::compare(lines, differs, changes);
+        }
+    }
+
+    #[inline(always)]
+    fn modes<T: Label>(self, cells: Cells<'_, T>, mut out: Row<'_, T>, mixed: &mut [u64]) {
+        // SAFETY: `self` is the proof that the instructions are there.
+        let done = unsafe { vectors::modes::<T::Avx2>(cells, out.part(0..out.voxels.len()), mixed) };
+        scalar::modes(cells, out.voxels, mixed, done);
     }
 
     #[inline(always)]

@@ -5,7 +5,7 @@ use crate::simd::vectors::{Lanes, Order};
 use std::arch::x86_64::*;
 
 macro_rules! lanes {
-    ($name:ident, $label:ty, $mask:ty, $part:ident, $equal:ident, $greater:ident, $count:ident, $one:expr, $select:ident) => {
+    ($name:ident, $label:ty, $mask:ty, $part:ident, $equal:ident, $greater:ident, $count:ident, $set:ident, $select:ident) => {
         pub struct $name;
 
         impl Lanes for $name {
@@ -31,7 +31,7 @@ macro_rules! lanes {
             #[inline(always)]
             unsafe fn count(counts: __m512i, mask: $mask) -> __m512i {
                 // SAFETY: the caller has AVX-512.
-                unsafe { $count(counts, mask, counts, $one) }
+                unsafe { $count(counts, mask, counts, $set(1)) }
             }
             #[inline(always)]
             unsafe fn select(mask: $mask, yes: __m512i, no: __m512i) -> __m512i {
@@ -54,6 +54,15 @@ macro_rules! lanes {
             unsafe fn all(mask: $mask) -> bool {
                 mask == <$mask>::MAX
             }
+            #[inline(always)]
+            unsafe fn bits(mask: $mask) -> u64 {
+                mask.into()
+            }
+            #[inline(always)]
+            unsafe fn splat(label: $label) -> __m512i {
+                // SAFETY: the caller has AVX-512.
+                unsafe { $set(label as _) }
+            }
         }
     };
 }
@@ -66,7 +75,7 @@ lanes!(
     _mm512_cmpeq_epi8_mask,
     _mm512_cmpgt_epi8_mask,
     _mm512_mask_add_epi8,
-    _mm512_set1_epi8(1),
+    _mm512_set1_epi8,
     _mm512_mask_blend_epi8
 );
 lanes!(
@@ -77,7 +86,7 @@ lanes!(
     _mm512_cmpeq_epi16_mask,
     _mm512_cmpgt_epi16_mask,
     _mm512_mask_add_epi16,
-    _mm512_set1_epi16(1),
+    _mm512_set1_epi16,
     _mm512_mask_blend_epi16
 );
 lanes!(
@@ -88,7 +97,7 @@ lanes!(
     _mm512_cmpeq_epi32_mask,
     _mm512_cmpgt_epi32_mask,
     _mm512_mask_add_epi32,
-    _mm512_set1_epi32(1),
+    _mm512_set1_epi32,
     _mm512_mask_blend_epi32
 );
 lanes!(
@@ -99,7 +108,7 @@ lanes!(
     _mm512_cmpeq_epi64_mask,
     _mm512_cmpgt_epi64_mask,
     _mm512_mask_add_epi64,
-    _mm512_set1_epi64(1),
+    _mm512_set1_epi64,
     _mm512_mask_blend_epi64
 );
 

@@ -18,7 +18,7 @@ use super::avx2::cells;
 use super::lines::Line;
 use super::vectors::{self, Vector};
 use super::views::{Row, Voxel};
-use super::{Adjacent, Cells, Comparable, Halving, Isa, Kernel, Label, Widen, scalar};
+use super::{Adjacent, Cells, Comparable, Found, Halving, Isa, Kernel, LOOK, Label, Widen, scalar};
 use std::arch::x86_64::*;
 
 /// Bytes of a vector: whole cells that make fewer are left to AVX2.
@@ -31,6 +31,8 @@ pub struct Avx512(());
 impl Avx512 {
     pub fn detect() -> Option<Self> {
         let all = is_x86_feature_detected!("avx2")
+            && is_x86_feature_detected!("popcnt")
+            && is_x86_feature_detected!("bmi1")
             && is_x86_feature_detected!("avx512f")
             && is_x86_feature_detected!("avx512bw")
             && is_x86_feature_detected!("avx512dq")
@@ -41,7 +43,7 @@ impl Avx512 {
 
     #[inline]
     pub fn run<K: Kernel>(self, kernel: K) {
-        #[target_feature(enable = "avx2,avx512f,avx512bw,avx512dq,avx512vl,avx512vbmi")]
+        #[target_feature(enable = "avx2,popcnt,bmi1,avx512f,avx512bw,avx512dq,avx512vl,avx512vbmi")]
         fn with_avx512<K: Kernel>(kernel: K, isa: Avx512) {
             kernel.run(isa);
         }
@@ -157,17 +159,31 @@ impl Isa for Avx512 {
     }
 
     #[inline(always)]
-    fn modes<T: Label>(self, cells: Cells<'_, T>, mut out: Row<'_, T>) {
+    fn tell_apart<T: Label>(self, cell: &[T; LOOK], n: usize, found: &mut Found<T>) -> bool {
+        // SAFETY: `self` is the proof that the instructions are there.
+        unsafe { vectors::tell_apart::<T::Avx512>(cell, n, found) }
+    }
+
+    #[inline(always)]
+    fn compare<T: Label>(self, lines: &[&[T]], differs: &mut [u64], changes: &mut [u64]) {
+        // SAFETY: `self` is the proof that the instructions are there.
+        if !unsafe { vectors::compare::<T::Avx512>(lines, differs, changes) } {
+            scalar::compare(lines, differs, changes);
+        }
+    }
+
+    #[inline(always)]
+    fn modes<T: Label>(self, cells: Cells<'_, T>, mut out: Row<'_, T>, mixed: &mut [u64]) {
         let row = out.part(0..out.voxels.len());
         // SAFETY: `self` is the proof that the instructions are there, and those of AVX2.
         let done = unsafe {
             if row.voxels.len() < VECTOR / size_of::<T>() {
-                vectors::modes::<T::Avx2>(cells, row)
+                vectors::modes::<T::Avx2>(cells, row, mixed)
             } else {
-                vectors::modes::<T::Avx512>(cells, row)
+                vectors::modes::<T::Avx512>(cells, row, mixed)
             }
         };
-        scalar::modes(cells, out.voxels, done);
+        scalar::modes(cells, out.voxels, mixed, done);
     }
 
     #[inline(always)]

@@ -3,12 +3,14 @@
 use super::{Lanes, Out, Vector, again, next};
 use crate::simd::lines::Line;
 use crate::simd::views::Row;
-use crate::simd::{Cells, Label, Rule};
+use crate::simd::{Cells, Found, LOOK, Label, Rule};
 
 // Which of the rules, for the compiler.
 const PAIRS: usize = 0;
 const COUNT: usize = 1;
 const LEAST: usize = 2;
+/// As `LEAST`, and tells which cells are mixed: no branch in the loop that does not.
+const TELL: usize = 3;
 
 /// Modes of a row of cells: finds the loop that was compiled for this shape of cell. Larger cells than eight labels are left
 /// to the scalar definition.
@@ -16,30 +18,39 @@ const LEAST: usize = 2;
 /// # Safety
 /// Needs the instructions.
 #[inline(always)]
-pub unsafe fn modes<L: Lanes>(cells: Cells<'_, L::Label>, out: Row<'_, L::Label>) -> usize {
+pub unsafe fn modes<L: Lanes>(cells: Cells<'_, L::Label>, out: Row<'_, L::Label>, mixed: &mut [u64]) -> usize {
     const ROW: usize = usize::MAX;
+    macro_rules! least {
+        ($($shape:tt),*) => {
+            if mixed.is_empty() {
+                walk::<$($shape),*, LEAST>(cells, out, mixed)
+            } else {
+                walk::<$($shape),*, TELL>(cells, out, mixed)
+            }
+        };
+    }
     // SAFETY: the caller has the instructions.
     unsafe {
         match (cells.lines.len(), cells.column_bit, cells.rule) {
-            (2, Some(0), Rule::Pairs) => walk::<L, 4, 2, 0, PAIRS>(cells, out),
-            (2, Some(_), Rule::Pairs) => walk::<L, 4, 2, 1, PAIRS>(cells, out),
-            (4, None, Rule::Pairs) => walk::<L, 4, 4, ROW, PAIRS>(cells, out),
-            (1, Some(_), Rule::Count) => walk::<L, 2, 1, 0, COUNT>(cells, out),
-            (2, None, Rule::Count) => walk::<L, 2, 2, ROW, COUNT>(cells, out),
-            (2, Some(0), Rule::Count) => walk::<L, 4, 2, 0, COUNT>(cells, out),
-            (2, Some(_), Rule::Count) => walk::<L, 4, 2, 1, COUNT>(cells, out),
-            (4, None, Rule::Count) => walk::<L, 4, 4, ROW, COUNT>(cells, out),
-            (4, Some(0), Rule::Count) => walk::<L, 8, 4, 0, COUNT>(cells, out),
-            (4, Some(1), Rule::Count) => walk::<L, 8, 4, 1, COUNT>(cells, out),
-            (4, Some(_), Rule::Count) => walk::<L, 8, 4, 2, COUNT>(cells, out),
-            (8, None, Rule::Count) => walk::<L, 8, 8, ROW, COUNT>(cells, out),
+            (2, Some(0), Rule::Pairs) => walk::<L, 4, 2, 0, PAIRS>(cells, out, mixed),
+            (2, Some(_), Rule::Pairs) => walk::<L, 4, 2, 1, PAIRS>(cells, out, mixed),
+            (4, None, Rule::Pairs) => walk::<L, 4, 4, ROW, PAIRS>(cells, out, mixed),
+            (1, Some(_), Rule::Count) => walk::<L, 2, 1, 0, COUNT>(cells, out, mixed),
+            (2, None, Rule::Count) => walk::<L, 2, 2, ROW, COUNT>(cells, out, mixed),
+            (2, Some(0), Rule::Count) => walk::<L, 4, 2, 0, COUNT>(cells, out, mixed),
+            (2, Some(_), Rule::Count) => walk::<L, 4, 2, 1, COUNT>(cells, out, mixed),
+            (4, None, Rule::Count) => walk::<L, 4, 4, ROW, COUNT>(cells, out, mixed),
+            (4, Some(0), Rule::Count) => walk::<L, 8, 4, 0, COUNT>(cells, out, mixed),
+            (4, Some(1), Rule::Count) => walk::<L, 8, 4, 1, COUNT>(cells, out, mixed),
+            (4, Some(_), Rule::Count) => walk::<L, 8, 4, 2, COUNT>(cells, out, mixed),
+            (8, None, Rule::Count) => walk::<L, 8, 8, ROW, COUNT>(cells, out, mixed),
             // Here the order of the voxels makes no difference.
-            (1, Some(_), Rule::Least { .. }) => walk::<L, 2, 1, 0, LEAST>(cells, out),
-            (2, None, Rule::Least { .. }) => walk::<L, 2, 2, ROW, LEAST>(cells, out),
-            (2, Some(_), Rule::Least { .. }) => walk::<L, 4, 2, 0, LEAST>(cells, out),
-            (4, None, Rule::Least { .. }) => walk::<L, 4, 4, ROW, LEAST>(cells, out),
-            (4, Some(_), Rule::Least { .. }) => walk::<L, 8, 4, 0, LEAST>(cells, out),
-            (8, None, Rule::Least { .. }) => walk::<L, 8, 8, ROW, LEAST>(cells, out),
+            (1, Some(_), Rule::Least { .. }) => least!(L, 2, 1, 0),
+            (2, None, Rule::Least { .. }) => least!(L, 2, 2, ROW),
+            (2, Some(_), Rule::Least { .. }) => least!(L, 4, 2, 0),
+            (4, None, Rule::Least { .. }) => least!(L, 4, 4, ROW),
+            (4, Some(_), Rule::Least { .. }) => least!(L, 8, 4, 0),
+            (8, None, Rule::Least { .. }) => least!(L, 8, 8, ROW),
             _ => 0,
         }
     }
@@ -54,6 +65,7 @@ pub unsafe fn modes<L: Lanes>(cells: Cells<'_, L::Label>, out: Row<'_, L::Label>
 unsafe fn walk<L: Lanes, const CELL: usize, const ROWS: usize, const BIT: usize, const RULE: usize>(
     cells: Cells<'_, L::Label>,
     out: Row<'_, L::Label>,
+    mixed: &mut [u64],
 ) -> usize {
     let columns = CELL / ROWS;
     let lanes = L::V::BYTES / size_of::<L::Label>();
@@ -61,10 +73,10 @@ unsafe fn walk<L: Lanes, const CELL: usize, const ROWS: usize, const BIT: usize,
     let length = lines.iter().map(|line| line.voxels.len()).min().unwrap_or(0);
     let len = out.voxels.len().min(length / columns);
     let out = Out::new(out, len / lanes * lanes);
-    let flip = if cells.rule == (Rule::Least { signed: false }) { L::Label::TOP } else { L::Label::ZERO };
-    let flips = [flip; 64];
-    // SAFETY: the caller has the instructions; no vector has more labels.
-    let flip = unsafe { L::V::load(flips.as_ptr()) };
+    let unsigned = cells.rule == (Rule::Least { signed: false });
+    let flip = if unsigned { L::Label::TOP } else { L::Label::ZERO };
+    // SAFETY: the caller has the instructions.
+    let (flip, greatest) = unsafe { (L::splat(flip), L::splat(L::Label::TOP ^ L::Label::MOST)) };
     let (mut behind, mut done) = (0, 0);
     while let Some(i) = next(behind, lanes, len) {
         // SAFETY: i + lanes <= len; each line holds `columns * len` labels and `out` holds `len`.
@@ -89,7 +101,13 @@ unsafe fn walk<L: Lanes, const CELL: usize, const ROWS: usize, const BIT: usize,
                 (PAIRS, true) => sparse_mode_of_pairs::<L>(cell[0], cell[1], cell[2], cell[3]),
                 (COUNT, false) => mode_by_count::<L, CELL, false>(&cell),
                 (COUNT, true) => mode_by_count::<L, CELL, true>(&cell),
-                (_, sparse) => least_mode::<L, CELL>(&cell, sparse, flip),
+                (_, sparse) => {
+                    let (mode, uniform) = least_mode::<L, CELL>(&cell, sparse, flip, greatest);
+                    if RULE == TELL {
+                        set(mixed, i, unlike::<L>(uniform));
+                    }
+                    mode
+                }
             };
             again(lines, columns * i, columns * L::V::BYTES);
             out.put(i, mode);
@@ -171,12 +189,18 @@ unsafe fn mode_by_count<L: Lanes, const CELL: usize, const SPARSE: bool>(cell: &
     }
 }
 
-/// As [`mode_by_count`], but ties go to the least label; `flip` makes signed numbers of them that have their order.
+/// As [`mode_by_count`], but ties go to the least label; `flip` makes signed numbers of them that have their order, of which none is above
+/// `greatest`; and which cells are uniform.
 ///
 /// # Safety
 /// Needs the instructions.
 #[inline(always)]
-unsafe fn least_mode<L: Lanes, const CELL: usize>(cell: &[L::V; CELL], sparse: bool, flip: L::V) -> L::V {
+unsafe fn least_mode<L: Lanes, const CELL: usize>(
+    cell: &[L::V; CELL],
+    sparse: bool,
+    flip: L::V,
+    greatest: L::V,
+) -> (L::V, L::Mask) {
     // SAFETY: the caller has the instructions.
     unsafe {
         let zero = L::V::zero();
@@ -186,26 +210,147 @@ unsafe fn least_mode<L: Lanes, const CELL: usize>(cell: &[L::V; CELL], sparse: b
         }
         let mut best = cell[0];
         if L::all(uniform) {
-            return best;
+            return (best, uniform);
         }
-        // Counts of later occurrences: those of a label's first one are the most. Background counts less than any other label.
+        // Counts of this and later occurrences: those of a label's first one are the most. Background counts nothing.
+        let mut counts = [zero; CELL];
         let mut most = zero;
         for i in 0..CELL {
-            let mut count = zero;
+            let mut count = L::count(zero, L::equal(zero, zero));
             for &label in &cell[i + 1..] {
                 count = L::count(count, L::equal(cell[i], label));
             }
             if sparse {
-                count = L::select(L::equal(cell[i], zero), L::V::ones(), count);
+                count = L::select(L::equal(cell[i], zero), zero, count);
             }
-            if i > 0 {
-                let less = L::and(L::equal(count, most), L::greater(best.xor(flip), cell[i].xor(flip)));
-                let better = L::or(L::greater(count, most), less);
-                best = L::select(better, cell[i], best);
-                count = L::select(better, count, most);
-            }
-            most = count;
+            most = L::select(L::greater(count, most), count, most);
+            counts[i] = count;
         }
-        best
+        best = greatest;
+        for i in 0..CELL {
+            let label = cell[i].xor(flip);
+            let better = L::and(L::equal(counts[i], most), L::greater(best, label));
+            best = L::select(better, label, best);
+        }
+        (best.xor(flip), uniform)
+    }
+}
+
+/// The labels of the first `n` voxels, the first one first, if they are few: whether they are.
+///
+/// # Safety
+/// Needs the instructions.
+#[inline(always)]
+pub unsafe fn tell_apart<L: Lanes>(cell: &[L::Label; LOOK], n: usize, found: &mut Found<L::Label>) -> bool {
+    let mut left = u64::MAX >> (LOOK - n);
+    // Two labels first, without a look at whether there is a second: nearly always there is, and mostly no third.
+    // SAFETY: the caller has the instructions.
+    let first = unsafe { next_label::<L>(cell, n, &mut left) };
+    let mut second = (first.0, 0);
+    if left > 0 {
+        // SAFETY: as above.
+        second = unsafe { next_label::<L>(cell, n, &mut left) };
+    }
+    found.start(first, second);
+    // Labels that all differ are not told apart one by one.
+    if left.count_ones() as usize > n - n / 8 {
+        return false;
+    }
+    while left > 0 {
+        // SAFETY: as above.
+        let (label, count) = unsafe { next_label::<L>(cell, n, &mut left) };
+        if !found.push(label, count) {
+            return false;
+        }
+    }
+    true
+}
+
+/// The first label that is `left`, and how often it is there.
+///
+/// # Safety
+/// Needs the instructions.
+#[inline(always)]
+unsafe fn next_label<L: Lanes>(cell: &[L::Label; LOOK], n: usize, left: &mut u64) -> (L::Label, u64) {
+    let lanes = L::V::BYTES / size_of::<L::Label>();
+    let label = cell[left.trailing_zeros() as usize % LOOK];
+    let mut equal = 0;
+    for i in (0..n).step_by(lanes) {
+        // SAFETY: the caller has the instructions, and a cell is a whole number of vectors.
+        let mask = unsafe { L::bits(L::equal(L::V::load(cell.as_ptr().add(i)), L::splat(label))) };
+        equal |= mask << i;
+    }
+    equal &= *left;
+    *left ^= equal;
+    (label, equal.count_ones().into())
+}
+
+/// Where lines differ and labels change, if they are longer than a vector: whether they are.
+///
+/// # Safety
+/// Needs the instructions.
+#[inline(always)]
+pub unsafe fn compare<L: Lanes>(lines: &[&[L::Label]], differs: &mut [u64], changes: &mut [u64]) -> bool {
+    let lanes = L::V::BYTES / size_of::<L::Label>();
+    let mut len = lines[0].len().min(64 * differs.len()).min(64 * changes.len());
+    for line in lines {
+        len = len.min(line.len());
+    }
+    if len <= lanes {
+        return false;
+    }
+    // A vector that begins a column later has to be in the line too.
+    let full = (len - 1) / lanes * lanes;
+    // SAFETY: at + lanes + 1 <= len, by `full`; 1 <= last and last + lanes <= len; the caller has the instructions.
+    unsafe {
+        for (w, (differs, changes)) in differs.iter_mut().zip(&mut *changes).enumerate() {
+            (*differs, *changes) = (0, 0);
+            for at in (64 * w..full.min(64 * w + 64)).step_by(lanes) {
+                let stays = L::equal(L::V::load(lines[0].as_ptr().add(at)), L::V::load(lines[0].as_ptr().add(at + 1)));
+                *differs |= differ::<L>(lines, at) << (at % 64);
+                *changes |= unlike::<L>(stays) << (at % 64);
+            }
+        }
+        let last = len - lanes;
+        let stays = L::equal(L::V::load(lines[0].as_ptr().add(last - 1)), L::V::load(lines[0].as_ptr().add(last)));
+        set(differs, last, differ::<L>(lines, last));
+        set(changes, last - 1, unlike::<L>(stays));
+    }
+    true
+}
+
+/// Sets bits from column `at` on.
+#[inline(always)]
+fn set(words: &mut [u64], at: usize, bits: u64) {
+    words[at / 64] |= bits << (at % 64);
+    if let (Some(word), Some(bits)) = (words.get_mut(at / 64 + 1), bits.checked_shr(64 - at as u32 % 64)) {
+        *word |= bits;
+    }
+}
+
+/// The labels that are not in the mask.
+///
+/// # Safety
+/// Needs the instructions.
+#[inline(always)]
+unsafe fn unlike<L: Lanes>(mask: L::Mask) -> u64 {
+    // SAFETY: the caller has the instructions.
+    unsafe { L::bits(mask) ^ u64::MAX >> (64 - L::V::BYTES / size_of::<L::Label>()) }
+}
+
+/// Where lines differ, in the vector from column `at` on.
+///
+/// # Safety
+/// Needs the instructions; so long are the lines.
+#[inline(always)]
+unsafe fn differ<L: Lanes>(lines: &[&[L::Label]], at: usize) -> u64 {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let labels = L::V::load(lines[0].as_ptr().add(at));
+        let mut same = L::equal(labels, labels);
+        for line in &lines[1..] {
+            same = L::and(same, L::equal(labels, L::V::load(line.as_ptr().add(at))));
+        }
+        unlike::<L>(same)
     }
 }

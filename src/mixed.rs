@@ -1,0 +1,337 @@
+//! Cells of labels that are not uniform: found along whole rows, and decided one by one.
+//!
+//! Each kind of work is a kernel of its own: one that held them all would spend more time on moving registers than on voxels.
+
+use crate::simd::lines::Line;
+use crate::simd::views::Row;
+use crate::simd::{Cells, Found, Isa, Kernel, LOOK, Label, Rule};
+use crate::tally::{Entries, Lists, Tally};
+use std::ops::Range;
+
+/// Voxels of the largest cell that vectors of cells decide.
+pub const FEW: usize = 8;
+/// Cells whose voxels are copied before the first of them is looked at: the copies have to arrive before vectors can read them.
+const AHEAD: usize = 8;
+
+/// Decides a row of cells of up to [`FEW`] voxels.
+pub struct DecideFew<'a, T> {
+    /// The rows of voxels.
+    pub lines: &'a [Line<'a, T>],
+    /// Columns of a cell: 1 or 2.
+    pub fx: usize,
+    /// Whether labels are signed numbers.
+    pub signed: bool,
+    /// Whether background is not counted.
+    pub sparse: bool,
+    /// The modes.
+    pub out: Row<'a, T>,
+    /// A bit for every cell, 64 to a word: set where it is mixed. Empty, if nobody wants to know.
+    pub mixed: &'a mut [u64],
+}
+
+impl<T: Label> Kernel for DecideFew<'_, T> {
+    #[inline(always)]
+    fn run<I: Isa>(self, isa: I) {
+        let DecideFew { lines, fx, signed, sparse, out, mixed } = self;
+        // Not where there is nothing: masked stores of nothing to nowhere, as memset does them, cost as much as a row.
+        if !mixed.is_empty() {
+            mixed.fill(0);
+        }
+        let column_bit = if fx == 2 { Some(0) } else { None };
+        isa.modes(Cells { lines, column_bit, rule: Rule::Least { signed }, sparse }, out, mixed);
+    }
+}
+
+/// Where along a row of children the cells of the next level are mixed.
+#[derive(Default)]
+pub struct Flags {
+    /// A bit for every column, 64 to a word: where the rows of a cell differ.
+    differs: Vec<u64>,
+    /// Where the first row changes before the next column.
+    changes: Vec<u64>,
+    /// Where the next column is in the same cell, for cells of so many columns.
+    inner: Vec<u64>,
+    of: usize,
+    /// The cells.
+    pub cells: Vec<usize>,
+}
+
+/// Finds the cells of a row that are mixed, and writes the labels of the others.
+pub struct FindMixed<'a, T> {
+    /// The labels of the children, row by row.
+    pub labels: &'a [&'a [T]],
+    /// For every row a bit for every child, set where it is mixed; nothing if they are voxels.
+    pub children: &'a [&'a [u64]],
+    /// Columns of a cell.
+    pub fx: usize,
+    /// What is found.
+    pub flags: &'a mut Flags,
+    /// The labels.
+    pub out: &'a mut [T],
+}
+
+impl<T: Label> Kernel for FindMixed<'_, T> {
+    #[inline(always)]
+    fn run<I: Isa>(self, isa: I) {
+        let FindMixed { labels, children, fx, flags, out } = self;
+        let Flags { differs, changes, inner, of, cells } = flags;
+        let words = labels[0].len().div_ceil(64);
+        if *of != fx || inner.len() < words {
+            *of = fx;
+            tell_inner(fx, words, inner);
+        }
+        if differs.len() != words {
+            differs.resize(words, 0);
+            changes.resize(words, 0);
+        }
+        isa.compare(labels, differs, changes);
+        for (w, differs) in differs.iter_mut().enumerate() {
+            *differs |= changes[w] & inner[w];
+            for child in children {
+                *differs |= child[w];
+            }
+        }
+        match fx {
+            1 => out.copy_from_slice(labels[0]),
+            2 => firsts::<T, 2>(labels[0], out),
+            3 => firsts::<T, 3>(labels[0], out),
+            fx => out.iter_mut().zip(labels[0].chunks(fx)).for_each(|(label, cell)| *label = cell[0]),
+        }
+        if fx == 2 { cells_of_pairs(differs, cells) } else { cells_of_bits(differs, fx, cells) }
+    }
+}
+
+/// The first label of every cell.
+#[inline(always)]
+fn firsts<T: Label, const FX: usize>(labels: &[T], out: &mut [T]) {
+    let (whole, rest) = labels.as_chunks::<FX>();
+    for (label, cell) in out.iter_mut().zip(whole) {
+        *label = cell[0];
+    }
+    if let (Some(label), Some(&first)) = (out.get_mut(whole.len()), rest.first()) {
+        *label = first;
+    }
+}
+
+/// Sets the bits of columns whose next one is in the same cell of `fx` columns.
+#[cold]
+fn tell_inner(fx: usize, words: usize, inner: &mut Vec<u64>) {
+    let bit = |c: usize| if c % fx + 1 < fx { 1 << (c % 64) } else { 0 };
+    *inner = (0..words).map(|w| (64 * w..64 * w + 64).map(bit).sum()).collect();
+}
+
+/// The cells, of `fx` columns, that bits are set in.
+#[inline(never)]
+fn cells_of_bits(words: &[u64], fx: usize, cells: &mut Vec<usize>) {
+    cells.clear();
+    // Columns before this one belong to cells that are known.
+    let mut next = 0;
+    for (w, &word) in words.iter().enumerate() {
+        let behind = |next: usize| if next < 64 * (w + 1) { u64::MAX << next.saturating_sub(64 * w) } else { 0 };
+        let mut left = word & behind(next);
+        while left > 0 {
+            let i = (64 * w + left.trailing_zeros() as usize) / fx;
+            cells.push(i);
+            next = (i + 1) * fx;
+            left &= behind(next);
+        }
+    }
+}
+
+/// As [`cells_of_bits`], of two columns.
+#[inline(always)]
+fn cells_of_pairs(words: &[u64], cells: &mut Vec<usize>) {
+    const EVEN: u64 = u64::MAX / 3;
+    // Four at once, whether there are so many or not: how many there are is a branch that cannot be foreseen.
+    cells.resize(32 * words.len() + 4, 0);
+    let mut n = 0;
+    for (w, &word) in words.iter().enumerate() {
+        let mut left = (word | word >> 1) & EVEN;
+        let end = n + left.count_ones() as usize;
+        while n < end {
+            for place in &mut cells[n..n + 4] {
+                *place = 32 * w + left.trailing_zeros() as usize / 2;
+                left &= left.wrapping_sub(1);
+            }
+            n += 4;
+        }
+        n = end;
+    }
+    cells.truncate(n);
+}
+
+/// What a thread needs to decide cells.
+pub struct Work<T> {
+    tally: Tally<T>,
+    entries: Entries<T>,
+    found: Found<T>,
+    /// The voxels of some cells, one behind the other.
+    looks: [[T; LOOK]; AHEAD],
+    sparse: bool,
+}
+
+impl<T: Label> Work<T> {
+    /// Of labels that `tally` adds up.
+    pub fn new(tally: Tally<T>, signed: bool, sparse: bool) -> Self {
+        let (found, looks) = (Found::new(signed, sparse), [[T::ZERO; LOOK]; AHEAD]);
+        Work { tally, entries: Entries::default(), found, looks, sparse }
+    }
+
+    /// The mode of a cell by its voxels.
+    #[inline(never)]
+    fn mode_of_voxels(&mut self, look: usize, voxels: usize, lists: Option<&mut Lists<T>>) -> T {
+        let voxels = &self.looks[look][..voxels];
+        let counted = voxels.iter().filter(|&&label| !self.sparse || label != T::ZERO);
+        if Tally::counts(voxels.iter().fold(T::ZERO, |bits, &label| bits | label)) {
+            counted.for_each(|&label| self.tally.count(label, 1));
+            return self.tally.counted(lists);
+        }
+        self.entries.clear();
+        self.entries.reserve(voxels.len());
+        counted.for_each(|&label| self.entries.push(label, 1));
+        self.tally.look_up(&self.entries, lists)
+    }
+}
+
+/// Decides cells of a row by a look at their voxels, label by label.
+pub struct Look<'a, T> {
+    /// The cells.
+    pub cells: &'a [usize],
+    /// The rows of voxels, and how many columns of them make a cell.
+    pub rows: &'a [&'a [T]],
+    /// See there.
+    pub width: usize,
+    /// The modes.
+    pub out: &'a mut [T],
+    /// Takes the labels of every cell, if it is given.
+    pub lists: Option<&'a mut Lists<T>>,
+    /// What is needed.
+    pub work: &'a mut Work<T>,
+}
+
+impl<T: Label> Kernel for Look<'_, T> {
+    #[inline(always)]
+    fn run<I: Isa>(self, isa: I) {
+        let Look { cells, rows, width, out, mut lists, work } = self;
+        for some in cells.chunks(AHEAD) {
+            let mut n = [0; AHEAD];
+            for ((look, n), &i) in work.looks.iter_mut().zip(&mut n).zip(some) {
+                *n = copy(rows, width, i, look);
+            }
+            for (k, &i) in some.iter().enumerate() {
+                let Work { found, looks, .. } = &mut *work;
+                if isa.tell_apart(&looks[k], n[k], found) {
+                    out[i] = found.mode;
+                    if let Some(lists) = &mut lists {
+                        lists.append(&found.labels[..found.n], &found.counts[..found.n]);
+                    }
+                } else {
+                    out[i] = work.mode_of_voxels(k, n[k], lists.as_deref_mut());
+                }
+            }
+        }
+    }
+}
+
+/// Copies the voxels of cell `i`; returns how many there are.
+#[inline(always)]
+fn copy<T: Label>(rows: &[&[T]], width: usize, i: usize, cell: &mut [T; LOOK]) -> usize {
+    match width {
+        1 => copy_rows::<T, 1>(rows, i, cell),
+        2 => copy_rows::<T, 2>(rows, 2 * i, cell),
+        3 => copy_rows::<T, 3>(rows, 3 * i, cell),
+        4 => copy_rows::<T, 4>(rows, 4 * i, cell),
+        8 => copy_rows::<T, 8>(rows, 8 * i, cell),
+        width => copy_few(rows, width * i, width, cell),
+    }
+}
+
+/// Copies the voxels from `first` on of each row, `WIDTH` where there are so many.
+#[inline(always)]
+fn copy_rows<T: Label, const WIDTH: usize>(rows: &[&[T]], first: usize, cell: &mut [T; LOOK]) -> usize {
+    if first + WIDTH > rows[0].len() {
+        return copy_few(rows, first, WIDTH, cell);
+    }
+    for (to, row) in cell.as_chunks_mut::<WIDTH>().0.iter_mut().zip(rows) {
+        *to = *row[first..].first_chunk().expect("all rows are of one length");
+    }
+    WIDTH * rows.len()
+}
+
+/// As [`copy_rows`], of a width that the compiler does not know, or of less.
+#[inline(never)]
+fn copy_few<T: Label>(rows: &[&[T]], first: usize, width: usize, cell: &mut [T; LOOK]) -> usize {
+    let voxels = rows.iter().flat_map(|row| row[first..].iter().take(width));
+    cell.iter_mut().zip(voxels).map(|(to, &voxel)| *to = voxel).count()
+}
+
+/// A row of children that carry lists, or of voxels.
+pub struct ChildRow<'a, T> {
+    /// Their labels.
+    pub labels: &'a [T],
+    /// A bit for each of them: whether it is mixed; nothing if they are voxels.
+    pub mixed: &'a [u64],
+    /// The lists of those that are.
+    pub lists: Option<&'a Lists<T>>,
+    /// The list of the next of them.
+    pub next: usize,
+    /// Voxels in each of them but the last, and in that.
+    pub voxels: (u64, u64),
+}
+
+impl<T: Label> ChildRow<'_, T> {
+    /// Hands out the entries of some children, left to right.
+    #[inline(always)]
+    fn entries(&mut self, columns: Range<usize>, sparse: bool, mut each: impl FnMut(&[T], &[u64])) {
+        for column in columns {
+            let word = self.mixed.get(column / 64).copied().unwrap_or(0);
+            if let (Some(lists), 1) = (self.lists, word >> (column % 64) & 1) {
+                let (labels, counts) = lists.list(self.next);
+                self.next += 1;
+                each(labels, counts);
+                continue;
+            }
+            let label = self.labels[column];
+            if !sparse || label != T::ZERO {
+                each(&[label], &[if column + 1 == self.labels.len() { self.voxels.1 } else { self.voxels.0 }]);
+            }
+        }
+    }
+
+    /// All labels, or-ed.
+    fn bits(&self) -> T {
+        let listed = self.lists.map_or(T::ZERO, Lists::bits);
+        self.labels.iter().fold(listed, |bits, &label| bits | label)
+    }
+}
+
+/// Decides cells of a row by the lists of their children.
+pub fn merge<T: Label>(
+    cells: &[usize],
+    rows: &mut [ChildRow<'_, T>],
+    fx: usize,
+    out: &mut [T],
+    mut lists: Option<&mut Lists<T>>,
+    work: &mut Work<T>,
+) {
+    let Work { tally, entries, sparse, .. } = work;
+    let counts = Tally::counts(rows.iter().fold(T::ZERO, |bits, row| bits | row.bits()));
+    for &i in cells {
+        let columns = fx * i..(fx * i + fx).min(rows[0].labels.len());
+        let lists = lists.as_deref_mut();
+        out[i] = if counts {
+            for row in rows.iter_mut() {
+                row.entries(columns.clone(), *sparse, |labels, counts| {
+                    labels.iter().zip(counts).for_each(|(&label, &count)| tally.count(label, count));
+                });
+            }
+            tally.counted(lists)
+        } else {
+            entries.clear();
+            for row in rows.iter_mut() {
+                row.entries(columns.clone(), *sparse, |labels, counts| entries.extend(labels, counts));
+            }
+            tally.look_up(entries, lists)
+        };
+    }
+}
