@@ -1,6 +1,6 @@
 """Pyramids of dask arrays: the same mips, block by block, when they are asked for.
 
-What: a dask array becomes a list of dask arrays, mip 1 first. One task reads a block and makes all of its mips; one more
+What: a dask array becomes a list of dask arrays, mip 1 first. One task reads a block and makes all its mips; one more
 per mip, which costs nothing, picks it. Every scheduler runs them: what goes to workers is `block_mips`, plain arguments
 and blocks.
 
@@ -52,7 +52,7 @@ def pyramid(call: Call) -> list[Any]:
         meta=np.empty((0,) * img.ndim, object),  # lists of arrays, in fact, which only the next lines see
     )
     # Several mips depend on a pyramid, so dask won't make it once for each of them, as it does where it fuses tasks.
-    meta = np.empty((0,) * img.ndim, call.dtype)
+    meta = np.empty((0,) * img.ndim, call.img.dtype if call.method == "striding" else call.dtype)
     return [
         pyramids.map_blocks(operator.itemgetter(mip), token=f"{name}-mip", chunks=extents, meta=meta)
         for mip, extents in enumerate(mip_chunks(chunks, call.factor, num_mips))
@@ -104,6 +104,8 @@ def cell_extent(f: int, num_mips: int, extent: int) -> int:
 
 def _aligned(extents: Shape, cell: int) -> Shape:
     whole = sum(extents)
+    if whole == 0:  # no border is out of place, and dask moves none
+        return extents
     borders, end = [0], 0
     for extent in extents[:-1]:
         end += extent
