@@ -22,6 +22,7 @@ import operator
 from typing import Any
 
 import numpy as np
+from dask.base import tokenize
 
 from tinybrain._arguments import Array, Shape, mip_shapes
 from tinybrain._call import Call, Route
@@ -38,23 +39,19 @@ def pyramid(call: Call) -> list[Any]:
     if chunks != img.chunks:
         # Borders move to places nearby. By way of a shuffle every block would wait for all others.
         img = img.rechunk(chunks, method="tasks")
-    name = f"tinybrain-{call.method}"
+    threads = max(call.parallel, 1)  # the scheduler has the cores
+    arguments = (call.method, call.img.dtype, call.factor, num_mips, call.sparse, call.exact, threads)
+    name, token = f"tinybrain-{call.method}", tokenize(img, *arguments)
     pyramids = img.map_blocks(
         block_mips,
-        call.method,
-        call.img.dtype,
-        call.factor,
-        num_mips,
-        call.sparse,
-        call.exact,
-        max(call.parallel, 1),
-        token=f"{name}-block",
+        *arguments,
+        name=f"{name}-block-{token}",
         meta=np.empty((0,) * img.ndim, object),  # lists of arrays, in fact, which only the next lines see
     )
     # Several mips depend on a pyramid, so dask won't make it once for each of them, as it does where it fuses tasks.
     meta = np.empty((0,) * img.ndim, call.img.dtype if call.method == "striding" else call.dtype)
     return [
-        pyramids.map_blocks(operator.itemgetter(mip), token=f"{name}-mip", chunks=extents, meta=meta)
+        pyramids.map_blocks(operator.itemgetter(mip), name=f"{name}-mip-{mip + 1}-{token}", chunks=extents, meta=meta)
         for mip, extents in enumerate(mip_chunks(chunks, call.factor, num_mips))
     ]
 
