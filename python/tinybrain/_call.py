@@ -123,8 +123,6 @@ class Call:
         self.dtype: np.dtype[Any] = dtype if dtype.isnative else dtype.newbyteorder("=")
         if self.out is not None:
             check_outputs(self.out, self.img, mip_shapes(self.img.shape, self.factor, self.num_mips), self.dtype)
-        if exact and not self.is_trivial:
-            raise NotImplementedError("exact: exact pyramids come with a later release; accepted is exact=False")
         self.depth = self._depth()
         self.has_kernel, self.engine, self.reason = self._engine()
         self.copies = bool(self.reason) and self.engine != "copy" and method != "striding" and not self.is_trivial
@@ -132,7 +130,7 @@ class Call:
     def _engine(self) -> tuple[bool, str, str]:
         """Return whether a kernel computes, the engine as `Route` names it, and why it isn't the kernel alone."""
         dtype = self.img.dtype
-        if self.method == "segmentation" and any(f & (f - 1) for f in self.factor):
+        if self.method == "segmentation" and not self.exact and any(f & (f - 1) for f in self.factor):
             return False, "copy", f"factor {self.factor} has entries that are not powers of two"
         if self.method != "segmentation" and (
             dtype.kind not in "biuf" or dtype.itemsize not in _KERNEL_SIZES[dtype.kind]
@@ -187,16 +185,16 @@ class Call:
     def _by_kernel(self, out: list[Array], threads: int) -> None:
         """Fill the outputs."""
         if self.method == "averaging":
-            _native.averaging(self.img, self.factor, self.sparse, out, threads)
+            _native.averaging(self.img, self.factor, self.sparse, out, threads, exact=self.exact)
         elif self.method == "segmentation":
-            _native.segmentation(self.img, self.factor, self.sparse, out, threads)
+            _native.segmentation(self.img, self.factor, self.sparse, out, threads, exact=self.exact)
         else:
             _native.extrema(self.img, self.factor, self.method == "max", out, threads)
 
     def _by_numpy(self) -> list[Array]:
         """Make the mips that differ."""
         if self.method == "averaging":
-            return _numpy.average(self.img, self.factor, self.depth, self.sparse)
+            return _numpy.average(self.img, self.factor, self.depth, self.sparse, self.exact)
         if self.method == "segmentation":
             return strided(self.img, self.factor, self.depth)
         return _numpy.extremum(self.img, self.factor, self.depth, self.method == "max")
@@ -220,7 +218,9 @@ class Call:
             return Route(self.engine, words, "numpy", copies=self.copies, reason=self.reason)
         img = np.broadcast_to(np.empty((), self.dtype), self.img.shape) if self.copies else self.img
         threads = min(self.parallel, 1 << 30)
-        kernel, backend, threads = _native.explain(self.method, img, self.factor, self.depth, self.sparse, threads)
+        kernel, backend, threads = _native.explain(
+            self.method, img, self.factor, self.depth, self.sparse, threads, self.exact
+        )
         return Route(self.engine, kernel, backend, threads, self.copies, self.reason)
 
 
