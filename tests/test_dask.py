@@ -39,14 +39,6 @@ DTYPES = {
 every = pytest.mark.parametrize("method", FUNCTIONS)
 
 
-def _has_exact() -> bool:
-    try:
-        tb.explain(np.zeros((4, 4), np.uint8), (2, 2), exact=True)
-    except NotImplementedError:
-        return False
-    return True
-
-
 @pytest.fixture(autouse=True)
 def _one_thread() -> Iterator[None]:
     with dask.config.set(scheduler="synchronous"):
@@ -69,7 +61,7 @@ def agree(method: str, image: np.ndarray, chunked: Any, factor: Sequence[int], *
     assert all(type(mip) is da.Array and type(mip._meta) is np.ndarray for mip in mips)
     assert [(mip.shape, mip.dtype, mip._meta.dtype) for mip in mips] == [(w.shape, w.dtype, w.dtype) for w in want]
     got = dask.compute(*mips)
-    if method == "averaging" and image.dtype.char == "d" and not named.get("exact"):
+    if method == "averaging" and image.dtype.char == "d":
         # The order of summation depends on extents of a few voxels: see tinybrain._dask.
         close_means(image, factor, list(got), want)
         return mips
@@ -96,7 +88,7 @@ def _cut(rng: np.random.Generator, extent: int) -> tuple[int, ...]:
     return tuple(end - start for start, end in itertools.pairwise(borders))
 
 
-@settings(max_examples=400, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=300, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
 @given(
     method=st.sampled_from(sorted(FUNCTIONS)),
     kind=st.integers(0, 100),
@@ -119,7 +111,7 @@ def test_random_calls(method, kind, shape, factor, num_mips, sparse, exact, orde
     factor = factor[: len(shape)]
     named: dict[str, Any] = {"num_mips": num_mips}
     if method in ("averaging", "segmentation"):
-        named |= {"sparse": sparse, "exact": exact and _has_exact() and image.dtype.kind in "biu"}
+        named |= {"sparse": sparse, "exact": exact and (method == "averaging" or image.dtype.kind in "biu")}
     chunked = da.from_array(image, chunks=tuple(_cut(rng, extent) for extent in shape))
     if method == "averaging" and not named["exact"] and oracle.too_small(shape, factor, num_mips):
         refused(lambda: FUNCTIONS[method](chunked, factor, **named), ValueError, "img", "2**num_mips")

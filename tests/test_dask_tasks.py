@@ -159,9 +159,9 @@ def test_parallel_is_the_number_of_threads_in_a_task(monkeypatch, parallel, thre
     given: list[int] = []
     averaging = native.averaging
 
-    def spy(img: Any, factor: Any, sparse: Any, out: Any, parallel: int) -> None:
+    def spy(img: Any, factor: Any, sparse: Any, out: Any, parallel: int, **named: Any) -> None:
         given.append(parallel)
-        averaging(img, factor, sparse, out, parallel)
+        averaging(img, factor, sparse, out, parallel, **named)
 
     monkeypatch.setattr(native, "averaging", spy)
     image = da.zeros((64, 64), chunks=32, dtype=np.uint8)
