@@ -248,6 +248,18 @@ def schedulers(tasks: int) -> list[Line]:
     ]
 
 
+def graphs(blocks: int) -> list[Line]:
+    """Ask how large the graph of the mips of a dask array is, which a build doesn't make."""
+    told = job("graph", str(blocks), str(MIPS))
+    what = f"{MIPS} mips of a dask array of {told['blocks']} blocks"
+    count = told["blocks"]
+    return [
+        Line("graph: tasks a block", what, told["tasks"] / count, note="all of them are sent to the scheduler"),
+        Line("graph: KiB a block", what, told["bytes"] / 1024 / count, note="in the process that calls compute"),
+        Line("graph: blocks/s", what, count / told["seconds"]),
+    ]
+
+
 # --- The record -------------------------------------------------------------------------------------
 
 
@@ -331,7 +343,7 @@ def main() -> None:
         print("skipped: ngff-zarr and ome-zarr-py are not installed", flush=True)
     with tempfile.TemporaryDirectory(prefix="tinybrain-bench-", dir=asked.folder) as name:
         src = Path(name) / "source.zarr"
-        lines = planning() + schedulers(2000 if asked.quick else 10000)
+        lines = planning() + schedulers(2000 if asked.quick else 10000) + graphs(16384)
         with deleted(src):
             size = job("source", str(src), str(int(asked.size * GIB)))["size"]
             lines += beside_copies(src, size, asked.rounds)

@@ -209,6 +209,22 @@ def scheduler(tasks: str, workers: str) -> Result:
     return {"one_by_one": one_by_one, "at_once": at_once}
 
 
+def graph(blocks: str, mips: str) -> Result:
+    """Make the graph that a scheduler would be sent for the mips of a dask array."""
+    import dask.array
+    from dask.base import collections_to_expr
+
+    import tinybrain
+
+    side = round(int(blocks) ** (1 / 2))
+    image = dask.array.zeros((64 * side, 64 * side), chunks=64, dtype="u1")
+    before, began = peak(), time.perf_counter()
+    lazy = tinybrain.downsample_with_averaging(image, (2, 2), int(mips))
+    tasks = collections_to_expr(lazy).optimize().__dask_graph__()
+    seconds = time.perf_counter() - began
+    return {"seconds": seconds, "bytes": peak() - before, "tasks": len(tasks), "blocks": image.npartitions}
+
+
 JOBS: dict[str, Callable[..., Result]] = {
     "source": source,
     "check": check,
@@ -218,6 +234,7 @@ JOBS: dict[str, Callable[..., Result]] = {
     "ome-zarr-py": ome_zarr_py,
     "plan": plan,
     "scheduler": scheduler,
+    "graph": graph,
 }
 
 if __name__ == "__main__":
