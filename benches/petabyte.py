@@ -8,7 +8,6 @@ Nothing is measured here. What is no measurement is an assumption, has a name be
 from __future__ import annotations
 
 import math
-from pathlib import Path
 
 from record import HERE, number, read_csv, table
 
@@ -18,7 +17,8 @@ MARKS = "<!-- made by benches/petabyte.py -->", "<!-- end -->"
 VOXELS = 2**50  # bytes of uint8
 MIPS, FACTOR = 5, 4  # of (2,2,1): a mip has a quarter of the voxels of the one before
 BLOCK = 2**30  # bytes of mip 0 in a task: 1024 x 1024 x 1024
-CHUNK = 2**21  # bytes of a chunk before compression: 128 x 128 x 128
+CHUNK = 2**21  # bytes of a chunk of the source: 128 x 128 x 128
+SHARD = 2**27  # bytes of a shard before compression: 512 x 512 x 512; those of mip 1 are written at once
 WORKERS, CORES = 1000, 2  # the cores of a worker are those of the machine of the record
 STORES = (25e9, 100e9, 400e9)  # bytes a second that an object store gives and takes in all
 GETS, PUTS = 5500, 3500  # requests a second that Amazon S3 promises for a prefix
@@ -49,7 +49,8 @@ def lines(rows: dict[str, dict[str, str]]) -> list[list[str]]:
     blocks, tasks = (int(word) for word in plan.replace(",", "").split() if word.isdigit() and len(word) > 4)
     stored = float(rows[build]["note"].rsplit("takes ", 1)[1].split()[0])
     more = sum(FACTOR**-k for k in range(1, MIPS + 1))
-    pull, push = VOXELS, VOXELS * (1 + more) * stored
+    pieces = VOXELS * sum(FACTOR**-k for k in range(2, MIPS + 1))  # of mips whose shards hold several blocks
+    pull, push = VOXELS + pieces, VOXELS * (1 + more) * stored + pieces
     work = VOXELS / rate / WORKERS
     each = BLOCK / rate
     sent = value(rows, "scheduler: one by one")
@@ -72,16 +73,15 @@ def lines(rows: dict[str, dict[str, str]]) -> list[list[str]]:
         took = max(work, (pull + push) / store)
         cost = took * WORKERS * CORES / 3600
         made.append([f"with a store of {store / 1e9:.0f} GB/s", f"{hours(took)}, {cost:,.0f} core-hours", "assumed"])
-    unsharded = chunks / GETS, chunks * (1 + more) / PUTS
-    shards = blocks * (1 + more)
-    at_once = (chunks + chunks * (1 + more)) / work * LATENCY / WORKERS
+    puts = VOXELS / SHARD * (1 + more) + blocks
+    asked = chunks / GETS, puts / PUTS
+    at_once = (chunks + puts) / work * LATENCY / WORKERS
     lost = FAILURES * WORKERS * work / 3600
     needs = tasks / sent
     made += [
-        ["requests, chunks of 2 MiB", f"{chunks:,.0f} GET, {chunks * (1 + more):,.0f} PUT", "a chunk, a request"],
-        ["in one prefix of S3", f"{hours(unsharded[0])} and {hours(unsharded[1])}", f"{GETS:,} GET/s, {PUTS:,} PUT/s"],
-        ["prefixes for the time above", f"{math.ceil(max(unsharded) / work)}", "the larger by that time"],
-        ["PUT with shards of a block", f"{shards:,.0f}", "1 GiB of each mip in an object"],
+        ["requests", f"{chunks:,.0f} GET, {puts:,.0f} PUT", "chunks of 2 MiB; shards of 128 MiB, and pieces"],
+        ["the same in one prefix of S3", f"{hours(asked[0])} and {hours(asked[1])}", f"{GETS:,} GET/s, {PUTS:,} PUT/s"],
+        ["prefixes for the time above", f"{math.ceil(max(asked) / work)}", "the larger by that time"],
         ["requests under way in a worker", f"{at_once:.0f}", f"{LATENCY * 1000:.0f} ms each, assumed"],
         ["tasks/s that the workers ask for", f"{tasks / work:,.0f}", "tasks by time"],
         ["tasks/s of a dask scheduler", f"{sent:,.0f}", "record, *scheduler: one by one*"],

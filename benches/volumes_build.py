@@ -274,7 +274,7 @@ def versions(python: str | None) -> dict[str, str]:
     return found
 
 
-def facts(folder: Path, found: dict[str, str], quick: bool) -> dict[str, str]:
+def facts(folder: Path, found: dict[str, str], full: bool) -> dict[str, str]:
     """What a reader has to know to compare records."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return {
@@ -286,7 +286,7 @@ def facts(folder: Path, found: dict[str, str], quick: bool) -> dict[str, str]:
         "versions": ", ".join(f"{name} {v}" for name, v in sorted(found.items()))
         + f"; Python {platform.python_version()}",
         "input": f"uint8, chunks of {CHUNK} x {CHUNK} x {CHUNK}, uncompressed; {origin('image')}, rolled, with noise",
-        "size": "QUICK RUN: the bars need the full size" if quick else "full",
+        "size": "full" if full else "SMALL RUN: the bars are about 4 GiB",
     }
 
 
@@ -351,7 +351,7 @@ def main() -> None:
         with deleted(src):
             size = job("source", str(src), str(int(asked.peer_size * MIB)))["size"]
             lines += beside_peers(src, size, asked.rounds, BARRED | OTHERS, python) if python else []
-        about = facts(Path(name).parent, versions(python), asked.quick)
+        about = facts(Path(name).parent, versions(python), asked.size >= 4)
     print("\n".join(f"{key}: {value}" for key, value in about.items()))
     print(table(HEADS, rows(lines), False))
     if not asked.quick:

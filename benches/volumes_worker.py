@@ -159,9 +159,9 @@ def plan(extents: str, block: str, mips: str) -> Result:
     before, began = peak(), time.perf_counter()
     shape, count = tuple(int(n) for n in extents.split(",")), int(mips)
     recipe = Recipe("average", ((2, 2, 1),) * count, "uint8", False, False)
-    chunk = (128, 128, 128)
+    chunk, shard = (CHUNK,) * 3, (4 * CHUNK,) * 3
     wanted = tuple(int(n) for n in block.split(",")) if block else None
-    made = make_plan(recipe, shape, chunks=[chunk] * (count + 1), source_chunk=chunk, budget=2 << 30, block=wanted)
+    made = make_plan(recipe, shape, chunks=[shard] * (count + 1), source_chunk=chunk, budget=2 << 30, block=wanted)
     planned = time.perf_counter() - began
     tasks = 0
     for phase in made.phases:

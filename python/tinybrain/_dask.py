@@ -10,8 +10,9 @@ image ends, a lone row counts twice at the same levels. Where chunks begin elsew
 multiple, and no farther.
 
 Limits: a block has ``factor**num_mips`` voxels along each pooled axis, so many mips need large blocks. The order in
-which float64 sums are added up depends on the memory order of a block, and on axes of a few voxels: of those averages
-the last bit may differ. `tinybrain._call.Call` checks the arguments, and imports this module for dask arrays only.
+which the kernels add up float64 depends on the shape and the memory order of what they are given, so the last bit of a
+float64 mean may depend on the blocks. `tinybrain._call.Call` checks the arguments, and imports this module for dask
+arrays only.
 """
 
 from __future__ import annotations
