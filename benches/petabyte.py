@@ -116,7 +116,7 @@ def main() -> None:
     before, rest = text.split(MARKS[0])
     after = rest.split(MARKS[1])[1]
     about, _ = read_csv(HERE / "volumes.csv")
-    source = f"Record of {about['date']}: {about['processor']}; {about['tinybrain']}; size: {about['size']}."
+    source = f"Record of {about['date']}: {about['processor']}; tinybrain {about['tinybrain']}; load: {about['load']}."
     made = table(["what", "how much", "from"], lines(measured()), True)
     PAGE.write_text(f"{before}{MARKS[0]}\n{source}\n\n{made}\n{MARKS[1]}{after}")
 

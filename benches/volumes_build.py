@@ -274,13 +274,14 @@ def versions(python: str | None) -> dict[str, str]:
     return found
 
 
-def facts(folder: Path, found: dict[str, str], full: bool) -> dict[str, str]:
+def facts(folder: Path, found: dict[str, str], load: float, full: bool) -> dict[str, str]:
     """What a reader has to know to compare records."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return {
         "date": datetime.date.today().isoformat(),
         "processor": f"{processor()}, {cores} cores for this process",
         "system": f"{platform.system()} {platform.release()}",
+        "load": f"{load:.1f} processes wanted to run in the minute before",
         "folder": f"{folder}, {shutil.disk_usage(folder).free / GIB:.0f} GiB free; the input is in the disk cache",
         "tinybrain": f"{tinybrain.__version__}, backend {tinybrain._native.backend()}",
         "versions": ", ".join(f"{name} {v}" for name, v in sorted(found.items()))
@@ -338,6 +339,7 @@ def main() -> None:
     asked = parser.parse_args()
     if asked.quick:
         asked.size, asked.peer_size, asked.rounds = 0.25, 32.0, 1
+    load = os.getloadavg()[0]
     python = peers_python(not asked.no_install)
     if python is None:
         print("skipped: ngff-zarr and ome-zarr-py are not installed", flush=True)
@@ -351,7 +353,7 @@ def main() -> None:
         with deleted(src):
             size = job("source", str(src), str(int(asked.peer_size * MIB)))["size"]
             lines += beside_peers(src, size, asked.rounds, BARRED | OTHERS, python) if python else []
-        about = facts(Path(name).parent, versions(python), asked.size >= 4)
+        about = facts(Path(name).parent, versions(python), load, asked.size >= 4)
     print("\n".join(f"{key}: {value}" for key, value in about.items()))
     print(table(HEADS, rows(lines), False))
     if not asked.quick:
