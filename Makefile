@@ -38,7 +38,7 @@ endif
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help demo test lint bench compare wheel build clean
+.PHONY: help demo test lint bench bench-volumes compare wheel build clean
 
 help:
 	@echo "make demo     a pyramid of generated tissue: times, and the picture demo.png"
@@ -47,6 +47,7 @@ help:
 	@echo "make lint     rustfmt, clippy, ruff, mypy, stubtest"
 	@echo "make bench    speed beside a plain read of the memory, 1.7.0 and other libraries: benches/record"
 	@echo "              (ARGS=--quick for a look, ARGS=\"--only mode uint64\" for some rows)"
+	@echo "make bench-volumes  tinybrain build beside a copy by TensorStore, and beside ngff-zarr and ome-zarr-py (ARGS=--quick)"
 	@echo "make compare  results beside tinybrain 1.7.0, call by call, with every difference explained"
 	@echo "make wheel    an abi3 wheel in dist/"
 	@echo "make build    the release build, installed in .venv"
@@ -70,7 +71,7 @@ $(MADE)/native: $(MADE)/maturin $(SOURCES)
 	@touch $@
 
 # tinybrain is installed by now, so this brings only what the extra names in pyproject.toml.
-$(MADE)/test $(MADE)/lint $(MADE)/demo: $(MADE)/%: pyproject.toml | $(MADE)/native
+$(MADE)/test $(MADE)/lint $(MADE)/demo $(MADE)/volumes $(MADE)/dask: $(MADE)/%: pyproject.toml | $(MADE)/native
 	$(BIN)/pip install --quiet 'tinybrain[$*]'
 	@touch $@
 
@@ -117,6 +118,11 @@ bench: $(MADE)/native $(MADE)/demo
 	@{ $(BIN)/python benches/record.py; cat target/kernels.txt; } > benches/record/kernels.txt
 	@cat benches/record/kernels.txt
 	$(BIN)/python benches/peers.py $(ARGS)
+
+# Volumes of 4 GiB in the system's temporary folder: some ten minutes.
+bench-volumes: $(MADE)/native $(MADE)/volumes $(MADE)/dask
+	@mkdir -p benches/record
+	$(BIN)/python benches/volumes_build.py $(ARGS)
 
 compare: $(MADE)/native
 	$(BIN)/python benches/compare_1_7.py $(ARGS)

@@ -1,6 +1,6 @@
 """Pyramids of dask arrays: the same mips, block by block, when they are asked for.
 
-What: a dask array becomes a list of dask arrays, mip 1 first. One task reads a block and makes all of its mips; one more
+What: a dask array becomes a list of dask arrays, mip 1 first. One task reads a block and makes all its mips; one more
 per mip, which costs nothing, picks it. Every scheduler runs them: what goes to workers is `block_mips`, plain arguments
 and blocks.
 
@@ -10,8 +10,9 @@ image ends, a lone row counts twice at the same levels. Where chunks begin elsew
 multiple, and no farther.
 
 Limits: a block has ``factor**num_mips`` voxels along each pooled axis, so many mips need large blocks. The order in
-which float64 sums are added up depends on the memory order of a block, and on axes of a few voxels: of those averages
-the last bit may differ. `tinybrain._call.Call` checks the arguments, and imports this module for dask arrays only.
+which the kernels add up float64 depends on the shape and the memory order of what they are given, so the last bit of a
+float64 mean may depend on the blocks. `tinybrain._call.Call` checks the arguments, and imports this module for dask
+arrays only.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ import operator
 from typing import Any
 
 import numpy as np
+from dask.base import tokenize
 
 from tinybrain._arguments import Array, Shape, mip_shapes
 from tinybrain._call import Call, Route
@@ -38,23 +40,19 @@ def pyramid(call: Call) -> list[Any]:
     if chunks != img.chunks:
         # Borders move to places nearby. By way of a shuffle every block would wait for all others.
         img = img.rechunk(chunks, method="tasks")
-    name = f"tinybrain-{call.method}"
+    threads = max(call.parallel, 1)  # the scheduler has the cores
+    arguments = (call.method, call.img.dtype, call.factor, num_mips, call.sparse, call.exact, threads)
+    name, token = f"tinybrain-{call.method}", tokenize(img, *arguments)
     pyramids = img.map_blocks(
         block_mips,
-        call.method,
-        call.img.dtype,
-        call.factor,
-        num_mips,
-        call.sparse,
-        call.exact,
-        max(call.parallel, 1),
-        token=f"{name}-block",
+        *arguments,
+        name=f"{name}-block-{token}",
         meta=np.empty((0,) * img.ndim, object),  # lists of arrays, in fact, which only the next lines see
     )
     # Several mips depend on a pyramid, so dask won't make it once for each of them, as it does where it fuses tasks.
-    meta = np.empty((0,) * img.ndim, call.dtype)
+    meta = np.empty((0,) * img.ndim, call.img.dtype if call.method == "striding" else call.dtype)
     return [
-        pyramids.map_blocks(operator.itemgetter(mip), token=f"{name}-mip", chunks=extents, meta=meta)
+        pyramids.map_blocks(operator.itemgetter(mip), name=f"{name}-mip-{mip + 1}-{token}", chunks=extents, meta=meta)
         for mip, extents in enumerate(mip_chunks(chunks, call.factor, num_mips))
     ]
 
@@ -104,6 +102,8 @@ def cell_extent(f: int, num_mips: int, extent: int) -> int:
 
 def _aligned(extents: Shape, cell: int) -> Shape:
     whole = sum(extents)
+    if whole == 0:  # no border is out of place, and dask moves none
+        return extents
     borders, end = [0], 0
     for extent in extents[:-1]:
         end += extent

@@ -8,6 +8,10 @@ All functions share these rules. A *factor* says how many voxels along each axis
 mip; it may be shorter than the image's rank, and missing entries are 1. Extents are divided and rounded up.
 Any rank, memory order, strides and byte order is welcome; inputs are never written to, and results have the
 input's memory order.
+
+A `dask.array.Array` is welcome too (``pip install "tinybrain[dask]"``): the mips are then lazy dask arrays of the same
+numbers. One task per block makes all its mips from one read. Blocks begin at multiples of ``factor**num_mips``; where
+chunks don't, their borders are moved to the nearest one.
 """
 
 from __future__ import annotations
@@ -64,7 +68,7 @@ def downsample_with_averaging(
 
     Parameters
     ----------
-    img : array_like, shape (n0, n1, ...)
+    img : array_like or dask.array.Array, shape (n0, n1, ...)
         The image; bool, integers, floats or complex numbers, of any rank, order and strides.
     factor : sequence of int
         Voxels along each axis that make one voxel of the next mip, such as ``(2, 2, 1)``.
@@ -77,13 +81,14 @@ def downsample_with_averaging(
         Not in this release.
     out : sequence of ndarray, optional
         Arrays to fill and return, one per mip: in shape, dtype (native byte order), writable, sharing no
-        memory.
+        memory. Not for dask arrays.
     parallel : int
-        Number of threads; 0 means all cores this process may use. Results are the same for every value.
+        Number of threads; 0 means all cores this process may use, and one in a task on a dask array, as the
+        scheduler has the cores. Results are the same for every value.
 
     Returns
     -------
-    list of ndarray
+    list of ndarray, or of dask.array.Array
         Mip 1 first; shapes (ceil(n0 / f0), ceil(n1 / f1), ...), dtype of `img`. With a factor of all ones,
         `img` itself `num_mips` times.
 
@@ -93,8 +98,8 @@ def downsample_with_averaging(
         For dtypes without a mean (object, strings, records, datetimes) and arguments of the wrong type.
     ValueError
         For a factor entry below 1 or not integral, a factor that pools more axes than there are, a negative
-        `num_mips` or `parallel`, arrays in `out` that can't be filled; and, where two or three axes are
-        pooled by 2, for extents from 1 to ``2**num_mips - 1`` along them.
+        `num_mips` or `parallel`, arrays in `out` that can't be filled, dask arrays of unknown shape; and, where two
+        or three axes are pooled by 2, for extents from 1 to ``2**num_mips - 1`` along them.
     NotImplementedError
         For `exact`.
 
@@ -140,7 +145,7 @@ def downsample_segmentation(
 
     Parameters
     ----------
-    img : array_like, shape (n0, n1, ...)
+    img : array_like or dask.array.Array, shape (n0, n1, ...)
         The labels: bool, integers, floats, complex numbers or datetimes of 1, 2, 4 or 8 bytes. They are compared by
         their bits, so 0, -1 and the largest value are labels like any other, and so is -0.0.
     factor : sequence of int
@@ -153,13 +158,14 @@ def downsample_segmentation(
         Not in this release.
     out : sequence of ndarray, optional
         Arrays to fill and return, one per mip: in shape, dtype (native byte order), writable, sharing no
-        memory.
+        memory. Not for dask arrays.
     parallel : int
-        Number of threads; 0 means all cores this process may use. Results are the same for every value.
+        Number of threads; 0 means all cores this process may use, and one in a task on a dask array, as the
+        scheduler has the cores. Results are the same for every value.
 
     Returns
     -------
-    list of ndarray
+    list of ndarray, or of dask.array.Array
         Mip 1 first; shapes (ceil(n0 / f0), ceil(n1 / f1), ...), dtype of `img`. With a factor of all ones,
         `img` itself `num_mips` times.
 
@@ -169,7 +175,8 @@ def downsample_segmentation(
         For other dtypes and arguments of the wrong type.
     ValueError
         For a factor entry below 1 or not integral, a factor that pools more axes than there are, a negative
-        `num_mips` or `parallel`, and arrays in `out` that can't be filled.
+        `num_mips` or `parallel`, arrays in `out` that can't be filled, and dask arrays of unknown
+        shape.
     NotImplementedError
         For `exact`.
 
@@ -215,7 +222,7 @@ def downsample_with_min_pooling(
 
     Parameters
     ----------
-    array : array_like, shape (n0, n1, ...)
+    array : array_like or dask.array.Array, shape (n0, n1, ...)
         The image: bool, integers, floats or datetimes, of any rank, order and strides.
     factor : sequence of int
         Voxels along each axis that make one voxel of the next mip.
@@ -223,13 +230,14 @@ def downsample_with_min_pooling(
         Number of mips.
     out : sequence of ndarray, optional
         Arrays to fill and return, one per mip: in shape, dtype (native byte order), writable, sharing no
-        memory.
+        memory. Not for dask arrays.
     parallel : int
-        Number of threads; 0 means all cores this process may use.
+        Number of threads; 0 means all cores this process may use, and one in a task on a dask array, as the
+        scheduler has the cores.
 
     Returns
     -------
-    list of ndarray
+    list of ndarray, or of dask.array.Array
         Mip 1 first; mip k holds the minimum of the voxels of `array` that exist in each cell of
         ``factor**k``. NaN propagates, as in `numpy.minimum`.
 
@@ -239,7 +247,8 @@ def downsample_with_min_pooling(
         For dtypes without an order (complex, object, strings, records) and arguments of the wrong type.
     ValueError
         For a factor entry below 1 or not integral, a factor that pools more axes than there are, a negative
-        `num_mips` or `parallel`, and arrays in `out` that can't be filled.
+        `num_mips` or `parallel`, arrays in `out` that can't be filled, and dask arrays of unknown
+        shape.
 
     Examples
     --------
@@ -263,7 +272,7 @@ def downsample_with_max_pooling(
 
     Parameters
     ----------
-    array : array_like, shape (n0, n1, ...)
+    array : array_like or dask.array.Array, shape (n0, n1, ...)
         The image: bool, integers, floats or datetimes, of any rank, order and strides.
     factor : sequence of int
         Voxels along each axis that make one voxel of the next mip.
@@ -271,13 +280,14 @@ def downsample_with_max_pooling(
         Number of mips.
     out : sequence of ndarray, optional
         Arrays to fill and return, one per mip: in shape, dtype (native byte order), writable, sharing no
-        memory.
+        memory. Not for dask arrays.
     parallel : int
-        Number of threads; 0 means all cores this process may use.
+        Number of threads; 0 means all cores this process may use, and one in a task on a dask array, as the
+        scheduler has the cores.
 
     Returns
     -------
-    list of ndarray
+    list of ndarray, or of dask.array.Array
         Mip 1 first; mip k holds the maximum of the voxels of `array` that exist in each cell of
         ``factor**k``. NaN propagates, as in `numpy.maximum`.
 
@@ -287,7 +297,8 @@ def downsample_with_max_pooling(
         For dtypes without an order (complex, object, strings, records) and arguments of the wrong type.
     ValueError
         For a factor entry below 1 or not integral, a factor that pools more axes than there are, a negative
-        `num_mips` or `parallel`, and arrays in `out` that can't be filled.
+        `num_mips` or `parallel`, arrays in `out` that can't be filled, and dask arrays of unknown
+        shape.
 
     Examples
     --------
@@ -304,7 +315,7 @@ def downsample_with_striding(array: npt.ArrayLike, factor: Factor, num_mips: Sup
 
     Parameters
     ----------
-    array : array_like, shape (n0, n1, ...)
+    array : array_like or dask.array.Array, shape (n0, n1, ...)
         The image, of any dtype.
     factor : sequence of int
         Voxels along each axis that make one voxel of the next mip.
@@ -313,17 +324,17 @@ def downsample_with_striding(array: npt.ArrayLike, factor: Factor, num_mips: Sup
 
     Returns
     -------
-    list of ndarray
-        Views of `array`, mip 1 first: ``array[::f0, ::f1, ...]``, repeated. With a factor of all ones,
-        `array` itself `num_mips` times.
+    list of ndarray, or of dask.array.Array
+        Views of `array`, mip 1 first: ``array[::f0, ::f1, ...]``, repeated; of blocks of a dask array, copies. With
+        a factor of all ones, `array` itself `num_mips` times.
 
     Raises
     ------
     TypeError
         For arguments of the wrong type.
     ValueError
-        For a factor entry below 1 or not integral, a factor that pools more axes than there are, and a negative
-        `num_mips`.
+        For a factor entry below 1 or not integral, a factor that pools more axes than there are, a negative `num_mips`,
+        and dask arrays of unknown shape.
 
     Examples
     --------
@@ -352,8 +363,8 @@ def explain(
 
     Parameters
     ----------
-    img : array_like
-        The image or labels.
+    img : array_like or dask.array.Array
+        The image or labels. Of a dask array, the route is that of its largest block.
     factor, num_mips, sparse, exact, parallel
         As in the call.
     method : {"averaging", "segmentation", "min", "max", "striding"}
