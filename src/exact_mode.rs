@@ -37,7 +37,7 @@ impl Plan {
         size: usize,
     ) -> Self {
         let outputs = (1..=mips).take(targets.len()).collect();
-        // In the worst case, an entry for every voxel.
+        // In the worst case, an entry for every voxel. Narrower tiles would need less memory then, but rows have their price.
         let state = size + size_of::<u64>();
         let grid = Grid::new(source, targets, outputs, &vec![factor.to_vec(); mips], Edge::Existing, size, state);
         let voxels = |level| grid.axes().iter().fold(1, |all: usize, axis| all.saturating_mul(axis.reach(level)));

@@ -223,7 +223,7 @@ impl<T: Label> Kernel for Look<'_, T> {
                 if isa.tell_apart(&looks[k], n[k], found) {
                     out[i] = found.mode;
                     if let Some(lists) = &mut lists {
-                        lists.append(&found.labels[..found.n], &found.counts[..found.n]);
+                        lists.append_few(&found.labels, &found.counts, found.n);
                     }
                 } else {
                     out[i] = work.mode_of_voxels(k, n[k], lists.as_deref_mut());

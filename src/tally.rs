@@ -29,7 +29,8 @@ impl<T: Label> Entries<T> {
 
     #[cold]
     fn grow(&mut self, more: usize) {
-        let room = (self.end + more).max(self.end + self.end / 2);
+        // Little at a time: lists are what takes the memory, and they are kept from panel to panel.
+        let room = (self.end + more).max(self.end + self.end / 8 + 64);
         self.labels.resize(room, T::ZERO);
         self.counts.resize(room, 0);
     }
@@ -68,7 +69,7 @@ impl<T: Label> Entries<T> {
 pub struct Lists<T> {
     entries: Entries<T>,
     ends: Vec<usize>,
-    /// All labels, or-ed.
+    /// All labels, or-ed, and perhaps some more.
     bits: T,
 }
 
@@ -93,7 +94,20 @@ impl<T: Label> Lists<T> {
         self.ends.push(self.entries.end);
     }
 
-    /// All labels, or-ed.
+    /// Appends a list of `n` labels, at the beginning of these: all are copied, because how many there are is a branch that
+    /// cannot be foreseen.
+    #[inline(always)]
+    pub fn append_few<const N: usize>(&mut self, labels: &[T; N], counts: &[u64; N], n: usize) {
+        self.entries.reserve(N);
+        let end = self.entries.end;
+        self.entries.labels[end..end + N].copy_from_slice(labels);
+        self.entries.counts[end..end + N].copy_from_slice(counts);
+        self.entries.end += n.min(N);
+        self.bits = labels.iter().fold(self.bits, |bits, &label| bits | label);
+        self.ends.push(self.entries.end);
+    }
+
+    /// All labels, or-ed, and perhaps some more.
     pub fn bits(&self) -> T {
         self.bits
     }
@@ -182,7 +196,7 @@ impl<T: Label> Tally<T> {
             self.labels.resize(from.len(), T::ZERO);
             self.counts.resize(from.len(), 0);
         }
-        let room = (2 * from.len()).next_power_of_two();
+        let room = (from.len() + from.len() / 2).next_power_of_two();
         if self.places.len() < room {
             self.places.resize(room, 0);
         }

@@ -99,8 +99,9 @@ def downsample_with_averaging(
         For dtypes without a mean (object, strings, records, datetimes) and arguments of the wrong type.
     ValueError
         For a factor entry below 1 or not integral, a factor that pools more axes than there are, a negative
-        `num_mips` or `parallel`, arrays in `out` that can't be filled, dask arrays of unknown shape; and, where two
-        or three axes are pooled by 2, for extents from 1 to ``2**num_mips - 1`` along them.
+        `num_mips` or `parallel`, arrays in `out` that can't be filled, dask arrays of unknown shape; and, unless
+        `exact`, where two or three axes are pooled by 2, for extents from 1 to ``2**num_mips - 1`` along them.
+
     Notes
     -----
     *Rounding.* Integer sums are exact, and carried from mip to mip; a mip is the quotient truncated toward
@@ -108,8 +109,8 @@ def downsample_with_averaging(
     mips; with three, 8-bit integers after every 8 and 16-bit integers after every 5. Floats are summed in
     float64 and rounded once per mip. bool: True where any voxel is.
 
-    With `exact`, sums are never truncated, and a mip is the quotient rounded to the nearest integer, ties to even: no drift
-    of brightness. Floats are divided once, bool is True above one half.
+    With `exact`, sums are never truncated, and a mip is the quotient rounded to the nearest integer, ties to even:
+    brightness doesn't drift. Floats are divided once, bool is True above one half.
 
     *Edge.* If all pooled axes have factor 2, a lone trailing row, column or slice counts twice, at every
     level. With any other factor, or `exact`, a voxel is the mean of those voxels of `img` that exist in its cell.
@@ -158,8 +159,8 @@ def downsample_segmentation(
     num_mips : int
         Number of mips.
     exact : bool
-        Let every mip be the most frequent label of the voxels of `img` that exist in its cell of ``factor**k``, the smallest
-        of equally frequent ones; any factor. For bool and integers. With `sparse`, background isn't counted.
+        Let every mip be the most frequent label of the voxels of `img` that exist in its cell of ``factor**k``, the
+        smallest of equally frequent ones; any factor. For bool and integers. With `sparse`, background isn't counted.
     out : sequence of ndarray, optional
         Arrays to fill and return, one per mip: in shape, dtype (native byte order), writable, sharing no
         memory. Not for dask arrays.
@@ -181,6 +182,7 @@ def downsample_segmentation(
         For a factor entry below 1 or not integral, a factor that pools more axes than there are, a negative
         `num_mips` or `parallel`, arrays in `out` that can't be filled, and dask arrays of unknown
         shape.
+
     Notes
     -----
     A mip is made from the mip above it. If all entries of the factor are powers of two, every axis whose
@@ -195,9 +197,9 @@ def downsample_segmentation(
 
     *Edge.* Cells at an odd edge are decided by the voxels that exist.
 
-    *Exact.* A mode of modes is not the mode of the labels; with `exact`, it is, at every mip. Cells that aren't uniform carry lists of
-    their labels while the call runs; for labels that are all different that takes up to a quarter of the memory of `img` at
-    (2, 2, 2) and 5 mips, and more with larger cells.
+    *Exact.* A mode of modes is not the mode of the labels; with `exact`, every mip is. Cells that aren't uniform carry
+    lists of their labels while the call runs: up to a quarter of the memory of `img` for labels that all differ, at
+    (2, 2, 2) and 5 mips, and more for larger cells, if they hold more labels.
 
     The rule for 2x2 cells is the one of W. Silversmith, "Countless: high performance 2x downsampling of
     labeled images using Python and Numpy", 2017.
