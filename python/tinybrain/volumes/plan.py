@@ -24,6 +24,7 @@ import numpy as np
 from tinybrain.volumes.recipe import Part, Recipe
 from tinybrain.volumes.storage import Box, Shape
 
+LARGE = 256 << 20  # bytes of a task beyond which nothing gets faster
 SCRATCH = 64 << 20  # bytes that sums of a block take while they are made, piece by piece (`carry`)
 
 
@@ -349,7 +350,8 @@ def _block(
         return _clipped(tuple(-(-w // u) * u for w, u in zip(wanted, unit, strict=True)), shape)
     whole = task_bytes(recipe, first, last, shape)
     # At least eight blocks, so that some are read while others are written; but none smaller than 4 MiB for that.
-    most = min(budget, max(whole // 8, 4 << 20, task_bytes(recipe, first, last, unit)))
+    most = max(min(whole // 8, LARGE), 4 << 20, task_bytes(recipe, first, last, unit))
+    most = min(budget, most)
 
     def fits(block: Shape, limit: int) -> bool:
         return task_bytes(recipe, first, last, _clipped(block, shape)) <= limit

@@ -214,7 +214,7 @@ class Runner:
                 handle.with_transaction(transaction)[slices(tile)].write(some).copy.result()
                 pipe.add(nbytes, transaction.commit_async())
             else:
-                future = handle[slices(tile)].write(some, can_reference_source_data_indefinitely=True).commit
+                future = handle[slices(tile)].write(some).commit
                 future.force()
                 pipe.add(nbytes, future)
 
