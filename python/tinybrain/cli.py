@@ -135,9 +135,9 @@ def main() -> None:
 def build(src: str, dst: str, factor: Sequence[Any], quiet: bool, verbose: bool, **options: Any) -> None:
     """Make the multiscale volume DST of the volume SRC, which may be larger than memory.
 
-    SRC is Zarr, OME-Zarr, N5, Neuroglancer Precomputed (a path, an s3://, gs:// or http:// URL, or a TensorStore spec as JSON), an
-    .npy file, a TIFF file, or a folder of TIFFs. DST becomes OME-Zarr or Neuroglancer Precomputed. A run that was interrupted
-    is resumed by the same command.
+    SRC is Zarr, OME-Zarr, N5, Neuroglancer Precomputed (a path, an s3://, gs:// or http:// URL, or a TensorStore spec
+    as JSON), an .npy file, a TIFF file, or a folder of TIFFs. DST becomes OME-Zarr or Neuroglancer Precomputed. A run
+    that was interrupted is resumed by the same command.
     """
     from tinybrain.volumes import build as make
     from tinybrain.volumes.progress import Bar, Lines, Progress

@@ -1,9 +1,9 @@
 """Building a multiscale volume: the plan run task by task, in this process or on a dask cluster, and resumed where it ended.
 
-The order of the acts is what makes a killed run harmless. ``tinybrain-build.json`` says that the volume is incomplete before
-anything else is written; a task is marked as done after all its chunks are committed, and it writes whole chunks that no other
-task writes; the mark of the volume is removed last. Whatever is there after a kill is found by the next run, which does the
-tasks that aren't marked.
+The order of the acts is what makes a killed run harmless. ``tinybrain-build.json`` says that the volume is incomplete
+before anything else is written; a task is marked as done after all its chunks are committed, and it writes whole
+chunks that no other task writes; the mark of the volume is removed last. Whatever is there after a kill is found by
+the next run, which does the tasks that aren't marked.
 """
 
 from __future__ import annotations
@@ -98,24 +98,24 @@ def build(
 ) -> Report:
     """Make a multiscale volume of a volume that may be larger than memory.
 
-    The mips are those of the functions in memory, called on the whole volume: the same bits, whatever chunks, blocks and memory
-    limit. A run that was killed is resumed by the same call.
+    The mips are those of the functions in memory, called on the whole volume: the same bits, whatever chunks, blocks
+    and memory limit. A run that was killed is resumed by the same call.
 
     Parameters
     ----------
     src : path, URL, or TensorStore spec
-        Zarr v2 or v3, OME-Zarr (its mip 0), N5, Neuroglancer Precomputed, ``.npy``, a TIFF file or a folder of TIFFs. The first
-        four are also read from ``s3://``, ``gs://`` and ``http://`` URLs.
+        Zarr v2 or v3, OME-Zarr (its mip 0), N5, Neuroglancer Precomputed, ``.npy``, a TIFF file or a folder of TIFFs.
+        The first four are also read from ``s3://``, ``gs://`` and ``http://`` URLs.
     dst : path or URL
         The folder to make.
     factor : sequence of int, or one per mip
-        Voxels along x, y, z (then channel and time) that make one voxel of the next mip. Where the factors of mips differ, each
-        run of equal ones is one call on the mip before (with `exact`: on mip 0).
+        Voxels along x, y, z (then channel and time) that make one voxel of the next mip. Where the factors of mips
+        differ, each run of equal ones is one call on the mip before (with `exact`: on mip 0).
     num_mips : int, optional
         Mips below mip 0; by default until the volume fits in one chunk.
     method : {"average", "mode", "min", "max", "stride"}, optional
-        By default average for images and mode for labels. 32- and 64-bit integers and bool may be either: there it must be said,
-        unless the source says that it is labels.
+        By default average for images and mode for labels. 32- and 64-bit integers and bool may be either: there it
+        must be said, unless the source says that it is labels.
     labels : bool
         The volume holds labels.
     sparse, exact : bool
@@ -125,18 +125,19 @@ def build(
     chunk, shard : sequence of int, optional
         Voxels along x, y, z (channel, time). By default chunks of about 2 MiB, and no shards.
     compression : str, optional
-        ``blosc`` (of zstd, the default), ``zstd``, ``gzip`` or ``none`` for OME-Zarr; ``raw``, ``compressed_segmentation``,
-        ``jpeg`` or ``png`` for precomputed; a level may follow a colon, as in ``"zstd:5"``.
+        ``blosc`` (of zstd, the default), ``zstd``, ``gzip`` or ``none`` for OME-Zarr; ``raw``,
+        ``compressed_segmentation``, ``jpeg`` or ``png`` for precomputed; a level may follow a colon, as in
+        ``"zstd:5"``.
     axes : str, optional
-        Names of the axes of the source as they are stored, such as ``"zyx"``, of x, y, z, c and t. By default as the source says,
-        or x, y, z, c, t.
+        Names of the axes of the source as they are stored, such as ``"zyx"``, of x, y, z, c and t. By default as the
+        source says, or x, y, z, c, t.
     voxel_size : sequence of float, optional
         Along x, y, z, in `unit`. By default as the source says, or 1.
     unit : {"nanometer", "micrometer", "millimeter", "meter", "angstrom"}, optional
         By default as the source says, or nanometer.
     memory : int or str, optional
-        Bytes that the process may take, libraries included, such as ``"1GiB"``; with `scheduler`, each worker process. By default
-        a quarter of the machine's memory, at most 4 GiB.
+        Bytes that the process may take, libraries included, such as ``"1GiB"``; with `scheduler`, each worker
+        process. By default a quarter of the machine's memory, at most 4 GiB.
     threads : int
         For reading, writing and reducing; 0 means all cores.
     scheduler : str, optional
@@ -168,7 +169,8 @@ def build(
     FileNotFoundError, FileExistsError
         For a source that isn't there, a destination that is.
     BuildError
-        For chunks that can't be read, disks that are full, a source that changes. The destination says that it is incomplete.
+        For chunks that can't be read, disks that are full, a source that changes. The destination says that it is
+        incomplete.
     ImportError
         Without the extra ``tinybrain[volumes]``.
 
@@ -255,7 +257,7 @@ def _begin(
 
 
 def _fingerprint(source: Source, to: Target) -> dict[str, Any]:
-    """What decides about the bytes of the volume."""
+    """Return what decides about the bytes of the volume."""
     import tinybrain
 
     fields = {"source": source.spec, "target": {k: v for k, v in to.to_json().items() if k != "url"}}
@@ -367,7 +369,7 @@ def _run_phase(
     read, looked = 0, time.monotonic()
     pen = _Pen(records, number, done)
     try:
-        for first, last, nbytes in crew.run(number, (int(i) for i in _open(done))):
+        for first, last, nbytes in crew.run(number, _open(done)):
             done[first:last] = True
             read += nbytes
             pen.write()
@@ -383,7 +385,7 @@ def _run_phase(
 def _open(done: Array) -> Iterator[int]:
     """Tasks that aren't done, without a list of them."""
     for start in range(0, len(done), 1 << 16):
-        yield from start + np.flatnonzero(~done[start : start + (1 << 16)])
+        yield from (np.flatnonzero(~done[start : start + (1 << 16)]) + start).tolist()
 
 
 class _Pen:

@@ -1,13 +1,14 @@
 """The mips of a block, and the state that is carried on to the next stage.
 
-From voxels, mips are made by the functions in memory. From a state that isn't voxels they are made here, by the same rules
-(section "What is computed" of the README): sums and counts are folded level after level, with a lone trailing slice twice
-where that is the rule, and divided when a mip is rendered. Sums of integers are exact: int64, or limbs of 32 bits in int64
-where a sum may take more than 62 bits. Floats halved are carried as means in float64, folded by the kernels: the same sums,
-scaled by a power of two.
+From voxels, mips are made by the functions in memory. From a state that isn't voxels they are made here, by the same
+rules (section "What is computed" of the README): sums and counts are folded level after level, with a lone trailing
+slice twice where that is the rule, and divided when a mip is rendered. Sums of integers are exact: int64, or limbs of
+32 bits in int64 where a sum may take more than 62 bits. Floats halved are carried as means in float64, folded by the
+kernels: the same sums, scaled by a power of two.
 
 Blocks begin at whole cells, so an odd extent is the end of the volume. The extents of the whole mip are asked for one
-reason: along an axis of one voxel nothing counts twice, while the last block of a longer axis may be one voxel long too.
+reason: along an axis of one voxel nothing counts twice, while the last block of a longer axis may be one voxel long
+too.
 
 A state is a dict of arrays by the names of its parts (`recipe.Part`); limbs come first in the shape.
 """
@@ -17,21 +18,19 @@ from __future__ import annotations
 import functools
 import itertools
 from collections.abc import Callable, Sequence
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 
 import tinybrain
 from tinybrain import _native, _numpy
 from tinybrain._arguments import Array, mip_shapes
+from tinybrain.volumes import sums as sums_
 from tinybrain.volumes.plan import SCRATCH
 from tinybrain.volumes.recipe import Part, Recipe
-from tinybrain.volumes.storage import Shape
+from tinybrain.volumes.storage import Shape, inner, ordered
 
 State: TypeAlias = "dict[str, Array]"
-
-_LIMB = 32
-_MASK = (1 << _LIMB) - 1
 
 
 def advance(
@@ -120,7 +119,7 @@ def _averages(voxels: Array, factor: Shape, num_mips: int, sparse: bool, threads
 
 
 def _from_voxels(recipe: Recipe, voxels: Array, first: int, last: int, threads: int) -> list[Array]:
-    """The mips of a block of voxels: run after run, or each from the voxels if it is to be exact."""
+    """Make the mips of a block of voxels: run after run, or each from the voxels if it is to be exact."""
     runs = [run for run in recipe.runs if run.last > first and run.first < last]
     if recipe.exact and len(runs) > 1:
         return [pyramid(recipe, voxels, recipe.scale(first, mip), 1, threads)[0] for mip in range(first + 1, last + 1)]
@@ -160,7 +159,7 @@ def _sums_of(recipe: Recipe, voxels: Array, origin: int, last: int, shapes: Sequ
         while step[axis] < voxels.shape[axis] and 2 * np.prod(step) <= most:
             step[axis] *= 2
     folded = tuple(-(-n // f) for n, f in zip(voxels.shape, cell, strict=True))
-    state = {part.name: _empty(voxels, folded, part) for part in parts}
+    state = empty_state(folded, parts, sorted(range(voxels.ndim), key=lambda axis: -abs(voxels.strides[axis])))
     for corner in itertools.product(*(range(0, n, s) for n, s in zip(voxels.shape, step, strict=True))):
         some = voxels[tuple(slice(a, a + s) for a, s in zip(corner, step, strict=True))]
         piece = _lift(recipe, some, parts)
@@ -170,27 +169,21 @@ def _sums_of(recipe: Recipe, voxels: Array, origin: int, last: int, shapes: Sequ
             slice(a // f, -(-min(a + s, n) // f)) for a, s, n, f in zip(corner, step, voxels.shape, cell, strict=True)
         )
         for name, array in piece.items():
-            state[name][(..., *to)] = array
+            state[name][inner(to)] = array
     for mip in range(near + 1, last + 1):
         state = _fold(recipe, state, mip, shapes, threads)
     return state
 
 
-def _empty(like: Array, shape: Shape, part: Part) -> Array:
-    """An array for a part of a state, each limb in the memory order of `like`."""
-    order = sorted(range(like.ndim), key=lambda axis: -abs(like.strides[axis]))
-    lead = (part.limbs,) if part.name == "sums" else ()
-    array = np.empty(lead + tuple(shape[axis] for axis in order), part.dtype)
-    back = [order.index(axis) for axis in range(like.ndim)]
-    return array.transpose([*range(len(lead)), *(axis + len(lead) for axis in back)])
+def lead(part: Part) -> tuple[int, ...]:
+    """Return the axes that a part has before those of the volume: limbs."""
+    return (part.limbs,) if part.name == "sums" else ()
 
 
 def empty_state(shape: Shape, parts: Sequence[Part], order: Sequence[int]) -> State:
-    """Return arrays for the parts of a state of `shape`, with the axes in memory in the given order, slowest first."""
-    like = np.broadcast_to(np.empty(()), shape)
-    strides = {axis: 8 * (len(order) - place) for place, axis in enumerate(order)}
-    like = np.lib.stride_tricks.as_strided(like, shape, [strides[axis] for axis in range(len(shape))], writeable=False)
-    return {part.name: _empty(like, shape, part) for part in parts}
+    """Return arrays for the parts of a state of `shape`, whose axes lie in memory as `order` has them."""
+    stored = tuple(shape[axis] for axis in order)
+    return {part.name: ordered(np.empty(lead(part) + stored, part.dtype), order) for part in parts}
 
 
 def _lift(recipe: Recipe, voxels: Array, parts: Sequence[Part]) -> State:
@@ -206,16 +199,7 @@ def _lift(recipe: Recipe, voxels: Array, parts: Sequence[Part]) -> State:
         elif part.limbs == 1:
             state["sums"] = voxels.astype(part.dtype)[None]
         else:
-            low = (
-                (voxels & voxels.dtype.type(min(_MASK, np.iinfo(voxels.dtype).max)))
-                if voxels.dtype.itemsize == 8
-                else voxels
-            )
-            limbs = [low.astype(np.int64)]
-            if voxels.dtype.itemsize == 8:
-                limbs.append((voxels >> voxels.dtype.type(_LIMB)).astype(np.int64))
-            limbs += [np.zeros(voxels.shape, np.int64)] * (part.limbs - len(limbs))
-            state["sums"] = _normal(np.stack(limbs))
+            state["sums"] = sums_.limbs_of(voxels, part.limbs)
     return state
 
 
@@ -226,43 +210,10 @@ def _fold(recipe: Recipe, state: State, mip: int, shapes: Sequence[Shape], threa
     if "scaled" in state:
         return {name: _averages(array, factor, 1, False, threads)[0] for name, array in state.items()}
     twice = tuple(halves and n > 1 for n in shapes[mip - 1])
-    folded = {"sums": _normal(fold(state["sums"], (1, *factor), (False, *twice)))}
+    folded = {"sums": sums_.normal(sums_.fold(state["sums"], (1, *factor), (False, *twice)))}
     if "counts" in state:
-        folded["counts"] = fold(state["counts"], factor, twice)
+        folded["counts"] = sums_.fold(state["counts"], factor, twice)
     return folded
-
-
-def fold(values: Array, factor: Sequence[int], twice: Sequence[bool]) -> Array:
-    """Add up the cells of an array; the last cell of an axis may be smaller.
-
-    `twice` says along which axes a trailing cell of one voxel, where a cell has more, counts twice.
-
-    Examples
-    --------
-    >>> fold(np.array([1, 2, 5]), (2,), (True,)), fold(np.array([1, 2, 5]), (2,), (False,))
-    (array([ 3, 10]), array([3, 5]))
-    """
-    for axis, f in enumerate(factor):
-        extent = values.shape[axis]
-        if f == 1:
-            continue
-        rows = values.swapaxes(0, axis)
-        folded = rows[::f].copy(order="K")
-        for offset in range(1, min(f, extent)):
-            part = rows[offset::f]
-            folded[: len(part)] += part
-        if twice[axis] and extent % f == 1:
-            folded[-1:] += folded[-1:]
-        values = folded.swapaxes(0, axis)
-    return values
-
-
-def _normal(sums: Array) -> Array:
-    """Move what doesn't fit in 32 bits from each limb to the next; the last one has the sign."""
-    for limb in range(len(sums) - 1):
-        sums[limb + 1] += sums[limb] >> _LIMB
-        sums[limb] &= _MASK
-    return sums
 
 
 # --- Rendering ---
@@ -275,74 +226,14 @@ def _render(recipe: Recipe, state: State, mip: int, start: Shape, shapes: Sequen
         mean = state["scaled"]
         with np.errstate(all="ignore"):
             if "present" in state:
-                mean = _quotient(mean, state["present"])
+                mean = sums_.quotient(mean, state["present"])
             return mean.astype(dtype)
     sums = state["sums"]
     counts = state["counts"] if "counts" in state else _dense_counts(recipe, mip, start, shapes, sums.shape[1:])
     if dtype.kind in "fc":
         with np.errstate(all="ignore"):
-            return _quotient(sums[0], counts).astype(dtype)
-    rendered = _numpy.empty_mip(sums[0], sums.shape[1:]).astype(dtype)
-    whole, exact = _whole(sums)
-    rendered[...] = _divide(whole, np.maximum(counts, 1), dtype, recipe.exact)
-    if not exact.all():
-        where = np.nonzero(~exact)
-        few = [
-            sum(int(limb) << (_LIMB * place) for place, limb in enumerate(cell))
-            for cell in sums[(slice(None), *where)].T
-        ]
-        counted = np.broadcast_to(counts, rendered.shape)[where].tolist()
-        divided = [_divide_exactly(s, max(c, 1), dtype, recipe.exact) for s, c in zip(few, counted, strict=True)]
-        rendered[where] = np.array(divided, dtype)
-    return rendered
-
-
-def _quotient(sums: Array, counts: Array) -> Array:
-    """Return sums / counts, +0.0 where nothing was counted; complex numbers part by part, as inf must not spoil the other."""
-    quotient = np.empty_like(sums)
-    parts = [(sums, quotient)] if sums.dtype.kind != "c" else [(sums.real, quotient.real), (sums.imag, quotient.imag)]
-    for total, to in parts:
-        to[...] = total / np.where(counts == 0, 1, counts)
-        to[np.broadcast_to(counts == 0, to.shape)] = 0
-    return quotient
-
-
-def _whole(sums: Array) -> tuple[Array, Array]:
-    """Return the limbs as one int64 each, and where that is exact."""
-    if len(sums) == 1:
-        return sums[0], np.ones((), bool)
-    low = sums[0] + (sums[1] << _LIMB)  # wraps where it isn't exact
-    fits = np.abs(sums[1]) < 1 << 29 if len(sums) == 2 else np.zeros(low.shape, bool)
-    if len(sums) > 2:  # a small number has nothing but its sign in the upper limbs
-        upper = sums[2:]
-        positive = (upper == 0).all(axis=0) & (sums[1] < 1 << 29)
-        sign = np.array([_MASK] * (len(upper) - 1) + [-1]).reshape(-1, *[1] * low.ndim)
-        negative = (upper == sign).all(axis=0) & (sums[1] > _MASK - (1 << 29))
-        low = np.where(negative, sums[0] + ((sums[1] - (1 << _LIMB)) << _LIMB), low)
-        fits = positive | negative
-    return np.where(fits, low, 0), fits
-
-
-def _divide(sums: Array, counts: Array, dtype: np.dtype[Any], exact: bool) -> Array:
-    """Truncate sum / count toward zero, or round it to the nearest, ties to even; bool: any, or more than half."""
-    if dtype.kind == "b":
-        return 2 * sums > counts if exact else sums != 0
-    quotient = sums // counts
-    rest = sums - quotient * counts
-    if exact:
-        up = (rest > counts - rest) | ((rest == counts - rest) & (quotient & 1 == 1))
-        return quotient + up
-    return quotient + ((quotient < 0) & (rest != 0))
-
-
-def _divide_exactly(total: int, count: int, dtype: np.dtype[Any], exact: bool) -> int:
-    """As `_divide`, of one sum of any size."""
-    quotient, rest = divmod(total, count)
-    if dtype.kind == "b":
-        return int(2 * total > count if exact else total != 0)
-    if exact:
-        return quotient + (2 * rest > count or (2 * rest == count and quotient % 2 == 1))
-    return quotient + (quotient < 0 and rest != 0)
+            return sums_.quotient(sums[0], counts).astype(dtype)
+    return sums_.rendered(sums, counts, dtype, recipe.exact)
 
 
 def _dense_counts(recipe: Recipe, mip: int, start: Shape, shapes: Sequence[Shape], block: Shape) -> Array:

@@ -1,12 +1,12 @@
 """What a build writes down so that nothing is lost: ``tinybrain-build.json``, and which tasks are done.
 
-While ``tinybrain-build.json`` is in a volume, the volume is incomplete. It is written before anything else, with the plan, and
-removed as the last act. Beside it, in a folder of the same name, are a bitmap per phase of the tasks that are done, rewritten
-(whole or not at all) after tasks have finished, so that a task that is marked has all its chunks written; and the pieces that
-later phases read (`plan`).
+While ``tinybrain-build.json`` is in a volume, the volume is incomplete. It is written before anything else, with the
+plan, and removed as the last act. Beside it, in a folder of the same name, are a bitmap per phase of the tasks that
+are done, rewritten (whole or not at all) after tasks have finished, so that a task that is marked has all its chunks
+written; and the pieces that later phases read (`plan`).
 
-A run resumes what another left if it would write the same: the *fingerprint* holds everything that decides about bytes, and
-not memory or threads. The plan is taken from the file then.
+A run resumes what another left if it would write the same: the *fingerprint* holds everything that decides about
+bytes, and not memory or threads. The plan is taken from the file then.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The options of a build, settled: from what the caller said and what the source says of itself to source, target and plan.
 
-Everything that can be wrong with an option is found here, before anything is written; errors name the option, what came,
-and what is accepted.
+Everything that can be wrong with an option is found here, before anything is written; errors name the option, what
+came, and what is accepted.
 """
 
 from __future__ import annotations
@@ -254,7 +254,7 @@ def _factors(source: Source, method: str, chunk: Shape, options: Options) -> tup
             raise ValueError(
                 f"num_mips: got {options.num_mips} and {len(factors)} factors; accepted is one factor per mip"
             )
-        if len(factors) > 1 or options.num_mips is None and len(given) > 1:
+        if len(factors) > 1 or (options.num_mips is None and len(given) > 1):
             return tuple(factors)
         factor = factors[0]
     else:

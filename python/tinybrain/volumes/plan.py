@@ -1,13 +1,13 @@
 """The plan of a build: pure arithmetic over shapes and bytes; nothing here reads a voxel.
 
-A *stage* reads its input once, block by block, and makes all its mips from each block. The first stage reads the source;
-where one block can't hold all mips within the memory limit, the next stage goes on from the state of the last mip of the
-one before (`tinybrain.volumes.recipe`). Blocks are multiples of the stage's factor along every axis, or end where the
-volume ends, so that no cell belongs to two of them.
+A *stage* reads its input once, block by block, and makes all its mips from each block. The first stage reads the
+source; where one block can't hold all mips within the memory limit, the next stage goes on from the state of the last
+mip of the one before (`tinybrain.volumes.recipe`). Blocks are multiples of the stage's factor along every axis, or
+end where the volume ends, so that no cell belongs to two of them.
 
 No chunk of the destination is ever written by two tasks. Mip 0 of a block is whole chunks. A further mip is written
-straight away if its piece of the block is whole chunks too; if it isn't, it goes into a file of pieces of that block, and
-an *assembly* after the stage makes whole chunks of them: a small part of the volume, as these are the small mips.
+straight away if its piece of the block is whole chunks too; if it isn't, it goes into a file of pieces of that block,
+and an *assembly* after the stage makes whole chunks of them: a small part of the volume, as these are the small mips.
 
 Blocks have no objects: block i is computed from i, so a plan of a petabyte takes as much room as that of a thumbnail.
 """
@@ -95,7 +95,7 @@ class Stage:
         return start, tuple(-(-b // f) for b, f in zip(box[1], scale, strict=True))
 
     def packed(self, recipe: Recipe) -> list[tuple[int, Part]]:
-        """What goes into the file of pieces of a block, in this order: (mip, part)."""
+        """Return what goes into the file of pieces of a block, in this order: (mip, part)."""
         entries = [
             (mip, Part("rendered", recipe.dtype))
             for mip, direct in zip(range(self.first + 1, self.last + 1), self.direct, strict=True)
@@ -175,12 +175,11 @@ class Plan:
     @classmethod
     def from_json(cls, recipe: Recipe, value: dict[str, Any]) -> Plan:
         """Make a plan of what `to_json` returned."""
-        stages = [
-            Stage(
-                *s["mips"], Grid(tuple(s["shape"]), tuple(s["block"])), tuple(s["direct"]), s is not value["stages"][-1]
-            )
-            for s in value["stages"]
-        ]
+        stages = []
+        for s in value["stages"]:
+            first, last = s["mips"]
+            grid = Grid(tuple(s["shape"]), tuple(s["block"]))
+            stages.append(Stage(first, last, grid, tuple(s["direct"]), last < recipe.num_mips))
         assemblies = [
             Assembly(
                 a["stage"],
@@ -287,7 +286,7 @@ def _stage(
     stage_depth: int | None,
     block: Shape | None,
 ) -> Stage:
-    """The deepest stage from mip `first` on whose smallest block fits; better one that ends in a mip that is the state."""
+    """Return the deepest stage from mip `first` on that fits; better one that ends in a mip that is the state."""
     deepest = min(recipe.num_mips, first + (stage_depth or recipe.num_mips))
     lasts = [last for last in range(deepest, first, -1) if last == recipe.num_mips or recipe.state(last) is not None]
     if recipe.num_mips == 0:
@@ -322,7 +321,7 @@ def _stage(
 
 
 def _unit(recipe: Recipe, shapes: list[Shape], first: int, last: int, chunks: Sequence[Shape | None]) -> Shape:
-    """The smallest block: whole cells of the last mip, and whole chunks of mip 0 where that is written."""
+    """Return the smallest block: whole cells of the last mip, and whole chunks of mip 0 where that is written."""
     unit = recipe.scale(first, last) if last > first else (1,) * len(shapes[0])
     if first == 0 and chunks[0] is not None:
         unit = tuple(math.lcm(u, c) for u, c in zip(unit, _clipped(chunks[0], shapes[0]), strict=True))
@@ -344,7 +343,7 @@ def _block(
     budget: int,
     wanted: Shape | None,
 ) -> Shape:
-    """The block of a stage: a multiple of `unit`, of whole chunks of source and mips as far as the memory allows."""
+    """Return the block of a stage: whole units, and whole chunks of source and mips as far as the memory allows."""
     shape = shapes[first]
     if wanted is not None:
         return _clipped(tuple(-(-w // u) * u for w, u in zip(wanted, unit, strict=True)), shape)

@@ -1,7 +1,8 @@
 """Neuroglancer Precomputed: arrays and ``info`` by TensorStore, and the method as one more key of ``info``.
 
-Such a volume has the axes x, y, z and channel, voxel sizes in nanometres and voxel offsets that are whole numbers: where the
-offset of mip 0 doesn't divide by the factor, that of a mip is rounded down, and the mip is off by less than one of its voxels.
+Such a volume has the axes x, y, z and channel, voxel sizes in nanometres and voxel offsets that are whole numbers:
+where the offset of mip 0 doesn't divide by the factor, that of a mip is rounded down, and the mip is off by less than
+one of its voxels.
 """
 
 from __future__ import annotations

@@ -1,13 +1,14 @@
 """What is computed of a volume, mip after mip, and what must be carried on where one read doesn't make all mips.
 
-A pyramid is a chain of *runs* of equal factors. A run is one call in memory; the next run is a call on the last mip of the
-one before. With ``exact`` there is no chain: every mip is made of the voxels of mip 0.
+A pyramid is a chain of *runs* of equal factors. A run is one call in memory; the next run is a call on the last mip
+of the one before. With ``exact`` there is no chain: every mip is made of the voxels of mip 0.
 
 Between two mips the *state* is what the rest of the pyramid needs to know of the voxels so far. Often that is the mip
-itself: modes, minima, maxima and strides are made from the mip before, and averages of 8- and 16-bit integers start afresh
-from a mip after every truncation period. Else it is the exact sum of every cell (in limbs of 32 bits where 63 bits are too
-few) and, for sparse averages, how many voxels are in it; for floats halved, their mean in float64, which is the sum divided
-by a power of two and so the same bits. Exact modes can't be carried: they would need all labels of every cell.
+itself: modes, minima, maxima and strides are made from the mip before, and averages of 8- and 16-bit integers start
+afresh from a mip after every truncation period. Else it is the exact sum of every cell (in limbs of 32 bits where 63
+bits are too few) and, for sparse averages, how many voxels are in it; for floats halved, their mean in float64, which
+is the sum divided by a power of two and so the same bits. Exact modes can't be carried: they would need all labels of
+every cell.
 """
 
 from __future__ import annotations
@@ -110,7 +111,7 @@ class Recipe:
         return tuple(math.prod(entries) for entries in zip(*self.factors[first:last], strict=True))
 
     def run_of(self, mip: int) -> Run:
-        """The run that makes a mip."""
+        """Return the run that makes a mip."""
         return next(run for run in self.runs if run.first < mip <= run.last)
 
     def halves(self, factor: Shape) -> bool:
@@ -136,7 +137,7 @@ class Recipe:
         return next(k for k in range(mip, -1, -1) if self.restarts(k))
 
     def state(self, mip: int) -> tuple[Part, ...] | None:
-        """The parts of the state at a mip, or None if there is no state smaller than the voxels."""
+        """Return the parts of the state at a mip, or None if there is no state smaller than the voxels."""
         if self.restarts(mip):
             return (Part("rendered", self.dtype),)
         if self.method != "average":

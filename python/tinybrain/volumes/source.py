@@ -1,9 +1,9 @@
 """The source: whatever it is stored as, a volume with tinybrain's order of the axes, read box by box.
 
-`open_source` finds out what a path is: an ``.npy`` file and TIFFs are read by `files`, everything else by TensorStore (Zarr v2
-and v3, N5, Neuroglancer Precomputed; of a multiscale volume the first array), locally and by URL. What the source says of
-itself, its axes, voxel size, units and whether it is labels, is taken from its metadata; what it doesn't say has defaults
-that the caller may overrule.
+`open_source` finds out what a path is: an ``.npy`` file and TIFFs are read by `files`, everything else by TensorStore
+(Zarr v2 and v3, N5, Neuroglancer Precomputed; of a multiscale volume the first array), locally and by URL. What the
+source says of itself, its axes, voxel size, units and whether it is labels, is taken from its metadata; what it
+doesn't say has defaults that the caller may overrule.
 
 Chunks that aren't stored are the fill value in all these formats, and are read as such unless ``missing="error"``.
 """
@@ -30,6 +30,7 @@ from tinybrain.volumes.storage import (
     local_path,
     one_line,
     open_kvstore,
+    ordered,
     read_json,
     slices,
     tiles,
@@ -86,8 +87,7 @@ class Source:
     def buffer(self, box: Box) -> Array:
         """Return an array for a box, in the memory order of the source."""
         shape = extents(box)
-        array = np.empty([shape[axis] for axis in self.order], self.dtype)
-        return array.transpose([self.order.index(axis) for axis in range(len(shape))])
+        return ordered(np.empty([shape[axis] for axis in self.order], self.dtype), self.order)
 
     def read(self, box: Box, pipe: Pipe) -> Array:
         """Read a box, in the memory order of the source."""

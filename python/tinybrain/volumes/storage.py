@@ -20,6 +20,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
+from tinybrain._arguments import Array
 from tinybrain.volumes._extras import extra
 
 Shape: TypeAlias = "tuple[int, ...]"
@@ -180,6 +181,25 @@ def slices(box: Box) -> tuple[slice, ...]:
 def within(box: Box, origin: Shape) -> tuple[slice, ...]:
     """Return the box as slices of an array that begins at `origin`."""
     return tuple(slice(a - o, b - o) for a, b, o in zip(*box, origin, strict=True))
+
+
+def inner(index: tuple[Any, ...]) -> Any:
+    """Return an index of the last axes of an array, whatever comes before them."""
+    return (Ellipsis, *index)
+
+
+def ordered(stored: Array, order: Sequence[int]) -> Array:
+    """Return an array whose last axes lie in memory as `order` has them, with these axes in tinybrain's order."""
+    lead = stored.ndim - len(order)
+    turned: Array = stored.transpose([*range(lead), *(lead + order.index(axis) for axis in range(len(order)))])
+    return turned
+
+
+def stored_order(array: Array, order: Sequence[int]) -> Array:
+    """Return the view of an array with its last axes as `order` has them: the opposite of `ordered`."""
+    lead = array.ndim - len(order)
+    turned: Array = array.transpose([*range(lead), *(lead + axis for axis in order)])
+    return turned
 
 
 def extents(box: Box) -> Shape:

@@ -74,7 +74,7 @@ class Target:
         return tuple(shift)
 
     def method_note(self) -> dict[str, Any]:
-        """What the metadata says of how the mips were made."""
+        """Return what the metadata says of how the mips were made."""
         import tinybrain
 
         recipe = self.recipe
@@ -135,7 +135,7 @@ def open_mip(target: Target, mip: int, context: Any) -> Any:
 
 
 def write_chunks(target: Target) -> list[Shape | None]:
-    """Shape of what is written at once at each mip (None: nothing), from arrays made in memory: wrong options fail here."""
+    """Return the shape of what is written at once at each mip (None: nothing), of arrays made in memory."""
     module = _format(target)
     context = extra("tensorstore").Context()
     shapes: list[Shape | None] = [None] * target.adds

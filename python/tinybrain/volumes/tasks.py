@@ -1,7 +1,7 @@
 """One task of a plan: a block of a stage read, reduced and written, or chunks of a mip assembled.
 
-A `Job` is all that a process needs to run any task of a build, as JSON; `runner` keeps the volumes of the last job open. A
-task returns when everything it wrote is committed, and may be run again: it writes the same.
+A `Job` is all that a process needs to run any task of a build, as JSON; `runner` keeps the volumes of the last job
+open. A task returns when everything it wrote is committed, and may be run again: it writes the same.
 """
 
 from __future__ import annotations
@@ -28,9 +28,12 @@ from tinybrain.volumes.storage import (
     Pipe,
     context,
     extents,
+    inner,
     one_line,
     open_kvstore,
+    ordered,
     slices,
+    stored_order,
     tiles,
     within,
 )
@@ -128,7 +131,7 @@ class Runner:
                     after[p.name] if k == stage.last and p.name in after else mips[k - stage.first - 1]
                     for k, p in entries
                 ]
-                packed = b"".join(_flat(array, self.source.order) for array in arrays)
+                packed = b"".join(stored_order(array, self.source.order).tobytes() for array in arrays)
                 pipe.make_room(len(packed))
                 number = self.plan.stages.index(stage)
                 pipe.add(len(packed), self.store.write(piece_key(number, index), packed))
@@ -186,7 +189,7 @@ class Runner:
             whole = stage.piece(self.recipe, block_box, k)
             size = math.prod(extents(whole)) * part.itemsize
             if k == mip and part in parts:
-                lead = (part.limbs,) if part.name == "sums" else ()
+                lead, order = carry.lead(part), self.source.order
                 both = (
                     tuple(max(a, b) for a, b in zip(whole[0], box[0], strict=True)),
                     tuple(min(a, b) for a, b in zip(whole[1], box[1], strict=True)),
@@ -195,8 +198,9 @@ class Runner:
                     raise BuildError(
                         f"destination: the pieces of block {block} are missing; start again with overwrite"
                     )
-                array = _unflat(packed[at : at + size], part.dtype, lead, extents(whole), self.source.order)
-                state[part.name][(..., *within(both, box[0]))] = array[(..., *within(both, whole[0]))]
+                array = np.frombuffer(packed[at : at + size], part.dtype)
+                array = ordered(array.reshape(*lead, *(extents(whole)[axis] for axis in order)), order)
+                state[part.name][inner(within(both, box[0]))] = array[inner(within(both, whole[0]))]
             at += size
 
     def _write(self, mip: int, box: Box, voxels: Array, pipe: Pipe) -> None:
@@ -211,7 +215,10 @@ class Runner:
             some = voxels[within(tile, box[0])]
             if sharded:  # else every chunk would be added to its shard on its own
                 transaction = extra("tensorstore").Transaction()
-                handle.with_transaction(transaction)[slices(tile)].write(some).copy.result()
+                try:
+                    handle.with_transaction(transaction)[slices(tile)].write(some).copy.result()
+                except ValueError as error:
+                    raise BuildError(f"{pipe.doing}: {one_line(error)}") from None
                 pipe.add(nbytes, transaction.commit_async())
             else:
                 future = handle[slices(tile)].write(some).commit
@@ -220,18 +227,6 @@ class Runner:
 
     def _pipe(self, doing: str) -> Pipe:
         return Pipe(self.job.traffic, self.stop, doing)
-
-
-def _flat(array: Array, order: Sequence[int]) -> bytes:
-    """The bytes of a part of a state, the voxels in the memory order of the source."""
-    lead = array.ndim - len(order)
-    return array.transpose([*range(lead), *(axis + lead for axis in order)]).tobytes()
-
-
-def _unflat(packed: bytes, dtype: str, lead: tuple[int, ...], shape: tuple[int, ...], order: Sequence[int]) -> Array:
-    array = np.frombuffer(packed, dtype).reshape(*lead, *(shape[axis] for axis in order))
-    back = [order.index(axis) for axis in range(len(shape))]
-    return array.transpose([*range(len(lead)), *(axis + len(lead) for axis in back)])
 
 
 def _words(box: Box) -> str:
