@@ -121,7 +121,7 @@ type Run<T> = Box<dyn Fn(Backend, Source<'_, T>, &Tiles<'_, T>)>;
 fn means<T: Average>(name: &str, input: &Volume<T>, factor: [usize; 3], count: usize, sparse: bool) {
     let name = format!("{}mean {name} {factor:?} x{count}", if sparse { "sparse " } else { "" });
     case(&name, input, &factor, count, |source, targets| {
-        let make = || averaging::Plan::new::<T>(source, targets, &factor, count, sparse);
+        let make = || averaging::Plan::new::<T>(source, targets, &factor, count, sparse, false);
         let plan = make();
         let run = move |backend, source: Source<'_, T>, tiles: &Tiles<'_, T>| {
             plan.run(backend, source, tiles, 1, &|| false).expect("nobody interrupts");

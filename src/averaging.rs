@@ -5,14 +5,16 @@
 //! from the rendered mip after so many mips that sums of a fixed width suffice (the truncation period); with
 //! any other factor a cell is the mean of the input voxels that exist in it. Sums are as narrow as the largest cell
 //! permits, because narrow sums are more to a vector.
+//!
+//! Exact means are the same sums of the voxels that exist, for every factor and never restarted, rounded to the nearest.
 
 use crate::cascade::{Folding, Render, Renderer};
 use crate::fold::Summand;
-use crate::grid::{Array, Axis, Edge, Grid, Interrupted};
+use crate::grid::{Amounts, Array, Axis, Edge, Grid, Interrupted};
 use crate::simd::lines::Line;
 use crate::simd::tiles::Tiles;
-use crate::simd::views::{Row, Source, Span, Voxel};
-use crate::simd::{Backend, Isa};
+use crate::simd::views::{Bool, Row, Source, Span, Voxel};
+use crate::simd::{Backend, Halving, Isa};
 use crate::sums::{Mean, Quotient, TwoFloats};
 use std::marker::PhantomData;
 
@@ -26,13 +28,23 @@ pub struct Plan {
     pub period: usize,
     /// Whether background is left out.
     pub sparse: bool,
+    /// Whether every mip is the mean of the input voxels that exist, rounded to the nearest.
+    pub exact: bool,
 }
 
 impl Plan {
     /// The plan for `mips` mips of `source` by `factor` (an entry per axis), written to `targets` if there are any.
-    pub fn new<T: Average>(source: &Array, targets: &[Array], factor: &[usize], mips: usize, sparse: bool) -> Self {
+    pub fn new<T: Average>(
+        source: &Array,
+        targets: &[Array],
+        factor: &[usize],
+        mips: usize,
+        sparse: bool,
+        exact: bool,
+    ) -> Self {
         let pooled: Vec<usize> = (0..factor.len()).filter(|&a| factor[a] > 1).collect();
-        let edge = if pooled.iter().all(|&a| factor[a] == 2) { Edge::Mirrored } else { Edge::Existing };
+        let halving = pooled.iter().all(|&a| factor[a] == 2) && !exact;
+        let edge = if halving { Edge::Mirrored } else { Edge::Existing };
         let period = if edge == Edge::Mirrored { T::period(pooled.len()) } else { 0 };
         // log2 of the largest weight a voxel of a sum can have after so many mips, rounded up.
         let weight = |mips: u32| -> u32 {
@@ -49,7 +61,7 @@ impl Plan {
         let factors = vec![factor.to_vec(); mips];
         let outputs = (1..=mips).take(targets.len()).collect();
         let grid = Grid::new(source, targets, outputs, &factors, edge, size_of::<T>(), state);
-        Plan { grid, widths, period, sparse }
+        Plan { grid, widths, period, sparse, exact }
     }
 
     /// Runs it.
@@ -86,10 +98,7 @@ impl Plan {
                 let since = (level - 1).checked_div(self.period).map_or(0, |restarts| restarts * self.period);
                 axis.factors[since..level].iter().map(|&f| f as u128).product()
             }
-            Edge::Existing => {
-                let reach = axis.reach(level);
-                reach.min(axis.extents[0] - index * reach) as u128
-            }
+            Edge::Existing => axis.existing(level, index) as u128,
         }
     }
 }
@@ -100,12 +109,9 @@ struct Means<'a>(&'a Plan);
 /// What the sums of a panel weigh: cells at the end of an axis may be smaller.
 #[derive(Clone, Copy)]
 struct Weight {
-    /// If it is the same power of two everywhere: its logarithm.
+    /// If that of all cells but the last of a row, and but those of the last row, is a power of two: its logarithm.
     shift: Option<u32>,
-    /// That of all columns but the last, and of that; the same of the rows; that along the other axes.
-    x: (u128, u128),
-    y: (u128, u128),
-    rest: u128,
+    amounts: Amounts,
 }
 
 impl Renderer for Means<'_> {
@@ -120,38 +126,39 @@ impl Renderer for Means<'_> {
     }
 
     fn divisor(&self, level: usize, region: &[Span]) -> Weight {
-        if self.0.grid.edge() == Edge::Mirrored {
-            let shift = self.0.grid.axes().iter().map(|axis| self.0.weight(axis, level, 0).trailing_zeros()).sum();
-            return Weight { shift: Some(shift), x: (1, 1), y: (1, 1), rest: 1 };
-        }
-        let mut ends = [(1, 1); 2];
-        let mut rest = 1;
-        for (a, (axis, span)) in self.0.grid.axes().iter().zip(region).enumerate() {
-            let first = self.0.weight(axis, level, span.start);
-            match ends.get_mut(a) {
-                Some(end) => *end = (first, self.0.weight(axis, level, span.start + span.len - 1)),
-                None => rest *= first,
-            }
-        }
-        let [x, y] = ends;
-        let all = rest * x.0 * y.0;
-        let same = x.0 == x.1 && y.0 == y.1 && all.is_power_of_two();
-        Weight { shift: same.then(|| all.trailing_zeros()), x, y, rest }
+        let amounts = self.0.grid.amounts(region, |axis, index| self.0.weight(axis, level, index));
+        let all = amounts.rest * amounts.x.0 * amounts.y.0;
+        Weight { shift: all.is_power_of_two().then(|| all.trailing_zeros()), amounts }
+    }
+
+    fn alike(&self, by: &Weight, cols: usize, rows: usize) -> (usize, usize) {
+        let all_but = |end: (u128, u128), cells: usize| if end.0 == end.1 || self.0.sparse { cells } else { cells - 1 };
+        (all_but(by.amounts.x, cols), all_but(by.amounts.y, rows))
+    }
+}
+
+impl Means<'_> {
+    #[inline(always)]
+    fn halving(&self, by: &Weight) -> Halving {
+        Halving { shift: by.shift.unwrap_or_default(), nearest: self.0.exact }
     }
 }
 
 impl<T: Voxel + Mean<A>, A: Quotient> Render<T, A> for Means<'_> {
     #[inline(always)]
     fn render<I: Isa>(&self, isa: I, by: &Weight, last: bool, sums: &[A], counts: &[A], mut out: Row<'_, T>) {
-        match by.shift {
-            _ if self.0.sparse => T::divide(isa, sums, counts, out),
-            Some(shift) => T::shift(isa, sums, shift, out),
-            None => {
-                let weight = by.rest * if last { by.y.1 } else { by.y.0 };
-                let whole = if by.x.0 == by.x.1 { sums.len() } else { sums.len() - 1 };
-                T::over(isa, &sums[..whole], weight * by.x.0, out.part(0..whole));
-                T::over(isa, &sums[whole..], weight * by.x.1, out.part(whole..sums.len()));
-            }
+        let nearest = self.0.exact;
+        match self.0.sparse {
+            true if nearest => return T::divide_to_nearest(sums, counts, out),
+            true => return T::divide(isa, sums, counts, out),
+            false => (),
+        }
+        let Amounts { x, y, rest } = by.amounts;
+        let weight = rest * if last { y.1 } else { y.0 };
+        let whole = if x.0 == x.1 { sums.len() } else { sums.len() - 1 };
+        T::over(isa, &sums[..whole], weight * x.0, nearest, out.part(0..whole));
+        if whole < sums.len() {
+            T::over(isa, &sums[whole..], weight * x.1, nearest, out.part(whole..sums.len()));
         }
     }
 
@@ -160,12 +167,12 @@ impl<T: Voxel + Mean<A>, A: Quotient> Render<T, A> for Means<'_> {
 
     #[inline(always)]
     fn finishes(&self, by: &Weight) -> bool {
-        if self.0.sparse { T::DIVIDES } else { by.shift.is_some() }
+        if self.0.sparse { T::DIVIDES && !self.0.exact } else { by.shift.is_some() }
     }
 
     #[inline(always)]
     fn finish_up<I: Isa>(&self, isa: I, by: &Weight, lines: &[Line<'_, A>; 2], sums: &mut [A], out: Row<'_, T>) {
-        T::finish_up(isa, lines, sums, by.shift.unwrap_or_default(), out);
+        T::finish_up(isa, lines, sums, self.halving(by), out);
     }
 
     #[inline(always)]
@@ -181,7 +188,7 @@ impl<T: Voxel + Mean<A>, A: Quotient> Render<T, A> for Means<'_> {
         if self.0.sparse {
             T::finish_sparse::<I, FX, KEEP, N>(isa, lines, sums, counts, out);
         } else {
-            T::finish::<I, FX, KEEP, N>(isa, lines, sums, by.shift.unwrap_or_default(), out);
+            T::finish::<I, FX, KEEP, N>(isa, lines, sums, self.halving(by), out);
         }
     }
 }
@@ -255,4 +262,6 @@ average! {
     // Not 32 and 64: floats have no truncation period, and their sums need no room.
     f32, 0, usize::MAX; f64, f64, _
     f64, 0, 64; f64, f64, (64, 64); TwoFloats, TwoFloats, _
+    // Counts of the true ones: the nearest to their share is true above one half.
+    Bool, 1, usize::MAX; u32, u32, (32, 32); u64, u64, _
 }

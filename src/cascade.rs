@@ -24,6 +24,8 @@ pub trait Renderer: Sync {
     fn restarts(&self, level: usize) -> bool;
     /// What the sums of the panel at `region` of `level` are divided by.
     fn divisor(&self, level: usize, region: &[Span]) -> Self::Divisor;
+    /// How many of the columns and rows of a panel are divided by the same, from the first on: all, or all but the last.
+    fn alike(&self, by: &Self::Divisor, cols: usize, rows: usize) -> (usize, usize);
 }
 
 /// How sums of type `A` become voxels of type `T`.
@@ -245,7 +247,7 @@ where
             && backend.has_vectors()
             && <R as Render<T, N>>::finishes(render, &step.by)
         {
-            done = below / fy;
+            done = (below / fy).min(render.alike(&step.by, step.cols, step.rows).1);
             let keep = steps.len() > 1;
             if done > 0 {
                 backend.run(Whole { render, step, keep, from, rows: done, level: &mut *first, out: &mut outs[0] });
@@ -296,8 +298,10 @@ fn fold_up<T, S: Summand<A>, A: Sum, R: Render<T, A>>(
         && render.finishes(&step.by)
         && let (Some(from), Some(out)) = (S::same(from), out.as_deref_mut())
     {
-        done = step.below / 2;
-        backend.run(WholeUp { render, step, from, rows: done, level: &mut *level, out });
+        done = (step.below / 2).min(render.alike(&step.by, step.cols, step.rows).1);
+        if done > 0 {
+            backend.run(WholeUp { render, step, from, rows: done, level: &mut *level, out });
+        }
     }
     if done < step.rows {
         fold_panels(backend, render, step, &[from], Some(counts), done..step.rows, level, out);
@@ -321,12 +325,14 @@ impl<T, A: Sum, R: Render<T, A>> Kernel for WholeUp<'_, '_, T, A, R> {
             unreachable!("whole cells are finished by vectors");
         }
         let WholeUp { render, step, from, rows, level, out } = self;
-        let (by, full) = (&step.by, from.cols() / 2);
+        let by = &step.by;
+        let full = (from.cols() / 2).min(render.alike(by, step.cols, step.rows).0);
         for (j, lines) in CellLines::<A, 2>::new(&[from], 2, rows).enumerate() {
             let ((sums, _), mut out) = (level.row(j, step.cols), out.row_mut(j));
             if full < step.cols {
-                fold_rest(&lines, 2 * full, step.shape.mirrored, false, &mut sums[full], What::Value);
-                render.render(Backend::plain(), by, true, &sums[full..], &[], out.part(full..full + 1));
+                let mirrored = step.shape.mirrored && from.cols() % 2 == 1;
+                fold_rest(&lines, 2 * full, mirrored, false, &mut sums[full], What::Value);
+                render.render(Backend::plain(), by, false, &sums[full..], &[], out.part(full..full + 1));
             }
             render.finish_up(isa, by, &lines, &mut sums[..full], out.part(0..full));
         }
@@ -469,7 +475,7 @@ impl<T: Summand<A>, A: Sum, R: Render<T, A>> Whole<'_, '_, T, A, R> {
     #[inline(always)]
     fn each<I: Isa, const FX: usize, const KEEP: bool, const N: usize>(self, isa: I) {
         let Whole { render, step, from, level, out, rows, .. } = self;
-        let full = from[0].cols() / FX;
+        let full = (from[0].cols() / FX).min(render.alike(&step.by, step.cols, step.rows).0);
         for (j, lines) in CellLines::<T, N>::new(from, step.shape.factor[1], rows).enumerate() {
             // Sums that are not kept all go to the same place.
             let (sums, counts) = level.row(if KEEP { j } else { 0 }, step.cols);
@@ -494,10 +500,12 @@ fn last_cell<T: Summand<A>, A: Sum, R: Render<T, A>, const N: usize>(
     count: &mut [A],
     out: Row<'_, T>,
 ) {
-    let (fx, mirrored, len) = (step.shape.factor[0], step.shape.mirrored, lines[0].voxels.len());
-    fold_rest(lines, len / fx * fx, mirrored, false, &mut sum[0], What::Value);
+    let (fx, len) = (step.shape.factor[0], lines[0].voxels.len());
+    let mirrored = step.shape.mirrored && !len.is_multiple_of(fx);
+    let first = (len - 1) / fx * fx;
+    fold_rest(lines, first, mirrored, false, &mut sum[0], What::Value);
     if let [count] = count {
-        fold_rest(lines, len / fx * fx, mirrored, false, count, What::Presence);
+        fold_rest(lines, first, mirrored, false, count, What::Presence);
     }
-    render.render(Backend::plain(), &step.by, true, sum, count, out);
+    render.render(Backend::plain(), &step.by, false, sum, count, out);
 }

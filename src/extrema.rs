@@ -86,6 +86,10 @@ impl Renderer for Unwrap {
     }
 
     fn divisor(&self, _level: usize, _region: &[Span]) {}
+
+    fn alike(&self, _by: &(), cols: usize, rows: usize) -> (usize, usize) {
+        (cols, rows)
+    }
 }
 
 impl<T: End<A>, A: Sum> Render<T, A> for Unwrap {

@@ -67,6 +67,12 @@ impl Axis {
         self.factors[..level].iter().fold(1, |reach, &f| reach.saturating_mul(f))
     }
 
+    /// How many voxels of the input exist along it in the cell of `level` at `index`.
+    pub fn existing(&self, level: usize, index: usize) -> usize {
+        let reach = self.reach(level);
+        reach.min(self.extents[0] - index * reach)
+    }
+
     /// Cells of `level` along this axis in a panel.
     fn panel(&self, level: usize) -> usize {
         let cells = self.factors[level.min(self.inside)..self.inside].iter().product::<usize>();
@@ -117,6 +123,17 @@ impl Ascent<'_> {
     pub fn completed(&self) -> usize {
         self.children.iter().filter(|child| child.last).count()
     }
+}
+
+/// See [`Grid::amounts`].
+#[derive(Clone, Copy, Debug)]
+pub struct Amounts {
+    /// In all columns of a panel but the last, and in that.
+    pub x: (u128, u128),
+    /// The same of its rows.
+    pub y: (u128, u128),
+    /// Along the other axes.
+    pub rest: u128,
 }
 
 /// What is kept of the voxels between the levels.
@@ -252,6 +269,21 @@ impl Grid {
     pub fn inner_factor(&self, axis: usize, level: usize) -> usize {
         let axis = &self.axes[axis];
         if level <= axis.inside { axis.factors[level - 1] } else { 1 }
+    }
+
+    /// Something that only the last cell of an axis has another amount of, for the panel at `region`: along x and y in the first and in
+    /// the last cell, and the product along the others.
+    pub fn amounts(&self, region: &[Span], of: impl Fn(&Axis, usize) -> u128) -> Amounts {
+        let mut ends = [(1, 1); 2];
+        let mut rest = 1;
+        for (a, (axis, span)) in self.axes.iter().zip(region).enumerate() {
+            let first = of(axis, span.start);
+            match ends.get_mut(a) {
+                Some(end) => *end = (first, of(axis, span.start + span.len - 1)),
+                None => rest *= first,
+            }
+        }
+        Amounts { x: ends[0], y: ends[1], rest }
     }
 
     /// How cells at the edge count.

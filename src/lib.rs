@@ -12,6 +12,7 @@
 
 pub mod averaging;
 pub mod cascade;
+pub mod exact_mode;
 pub mod extrema;
 pub mod fold;
 pub mod grid;
@@ -22,6 +23,7 @@ mod python;
 pub mod simd;
 pub mod stream;
 pub mod sums;
+pub mod tally;
 #[cfg(test)]
 mod tests;
 

@@ -6,6 +6,7 @@
 #![allow(unsafe_code)]
 
 use crate::averaging::{Average, Plan as AveragePlan};
+use crate::exact_mode::Plan as ExactModePlan;
 use crate::extrema::{Extremum, Ordered, Plan as ExtremaPlan};
 use crate::grid::{Array, Grid, Interrupted};
 use crate::mode::Plan as ModePlan;
@@ -191,9 +192,9 @@ macro_rules! for_label {
     };
 }
 
-fn average<T: Average>(py: Python<'_>, call: &Call<'_>, sparse: bool) -> PyResult<()> {
+fn average<T: Average>(py: Python<'_>, call: &Call<'_>, sparse: bool, exact: bool) -> PyResult<()> {
     let (img, out) = call.arrays();
-    let plan = AveragePlan::new::<T>(&img, &out, &call.factor, out.len(), sparse);
+    let plan = AveragePlan::new::<T>(&img, &out, &call.factor, out.len(), sparse, exact);
     let backend = call.backend;
     call.run::<T>(py, &plan.grid, &out, |source, tiles, threads, interrupted| {
         plan.run(backend, source, tiles, threads, interrupted)
@@ -218,13 +219,24 @@ fn modes<T: Label>(py: Python<'_>, call: &Call<'_>, sparse: bool) -> PyResult<()
     })
 }
 
+fn exact_modes<T: Label>(py: Python<'_>, call: &Call<'_>, sparse: bool) -> PyResult<()> {
+    let (img, out) = call.arrays();
+    let signed = dtype_of(&call.img).0 == b'i';
+    let plan = ExactModePlan::new(&img, &out, &call.factor, out.len(), sparse, signed, size_of::<T>());
+    let backend = call.backend;
+    call.run::<T>(py, &plan.grid, &out, |source, tiles, threads, interrupted| {
+        plan.run(backend, source, tiles, threads, interrupted)
+    })
+}
+
 fn extremum_of(largest: bool) -> Extremum {
     if largest { Extremum::Max } else { Extremum::Min }
 }
 
 /// Means of `img` by `factor`, one mip for each array of `out`.
 #[pyfunction]
-#[pyo3(signature = (img, factor, sparse, out, parallel, backend=None))]
+#[pyo3(signature = (img, factor, sparse, out, parallel, backend=None, exact=false))]
+#[allow(clippy::too_many_arguments)]
 fn averaging<'py>(
     py: Python<'py>,
     img: Bound<'py, PyUntypedArray>,
@@ -233,6 +245,7 @@ fn averaging<'py>(
     out: Vec<Bound<'py, PyUntypedArray>>,
     parallel: usize,
     backend: Option<&str>,
+    exact: bool,
 ) -> PyResult<()> {
     let call = Call::new(img, factor, out, parallel, backend)?;
     if call.is_empty() {
@@ -240,8 +253,9 @@ fn averaging<'py>(
     }
     match dtype_of(&call.img) {
         // True where any voxel is: the mean of bools is their maximum.
+        (b'b', 1) if exact => average::<Bool>(py, &call, sparse, exact),
         (b'b', 1) => extremum::<Bool>(py, &call, Extremum::Max),
-        _ => for_dtype!(&call.img, average(py, &call, sparse)),
+        _ => for_dtype!(&call.img, average(py, &call, sparse, exact)),
     }
 }
 
@@ -267,9 +281,10 @@ fn extrema<'py>(
     }
 }
 
-/// Modes of the labels `img`, compared by their bits, by `factor` (powers of two), one mip for each array of `out`.
+/// Modes of the labels `img`, compared by their bits, by `factor` (powers of two, if not exact), one mip for each array of `out`.
 #[pyfunction]
-#[pyo3(signature = (img, factor, sparse, out, parallel, backend=None))]
+#[pyo3(signature = (img, factor, sparse, out, parallel, backend=None, exact=false))]
+#[allow(clippy::too_many_arguments)]
 fn segmentation<'py>(
     py: Python<'py>,
     img: Bound<'py, PyUntypedArray>,
@@ -278,19 +293,25 @@ fn segmentation<'py>(
     out: Vec<Bound<'py, PyUntypedArray>>,
     parallel: usize,
     backend: Option<&str>,
+    exact: bool,
 ) -> PyResult<()> {
-    if !factor.iter().all(|f| f.is_power_of_two()) {
+    if !exact && !factor.iter().all(|f| f.is_power_of_two()) {
         return Err(PyValueError::new_err(format!("factor is {factor:?}; mode pooling takes powers of two")));
     }
     let call = Call::new(img, factor, out, parallel, backend)?;
     if call.is_empty() {
         return Ok(());
     }
-    for_label!(&call.img, modes(py, &call, sparse))
+    if exact {
+        for_label!(&call.img, exact_modes(py, &call, sparse))
+    } else {
+        for_label!(&call.img, modes(py, &call, sparse))
+    }
 }
 
 /// What a call would do, in words, with which backend, and with how many threads; computes nothing.
 #[pyfunction]
+#[pyo3(signature = (operation, img, factor, num_mips, sparse, parallel, exact=false))]
 fn explain<'py>(
     operation: &str,
     img: Bound<'py, PyUntypedArray>,
@@ -298,6 +319,7 @@ fn explain<'py>(
     num_mips: usize,
     sparse: bool,
     parallel: usize,
+    exact: bool,
 ) -> PyResult<(String, &'static str, usize)> {
     let call = Call::new(img, factor, Vec::new(), parallel, None)?;
     let dtype = dtype_of(&call.img);
@@ -306,22 +328,24 @@ fn explain<'py>(
         return Ok(("nothing to compute".into(), name, 1));
     }
     let (words, threads) = match (operation, dtype) {
+        ("averaging", (b'b', 1)) if exact => explain_average::<Bool>(call, num_mips, sparse, exact),
         ("averaging", (b'b', 1)) => explain_extremum::<Bool>(call, num_mips, Extremum::Max),
-        ("averaging", _) => for_dtype!(&call.img, explain_average(call, num_mips, sparse)),
+        ("averaging", _) => for_dtype!(&call.img, explain_average(call, num_mips, sparse, exact)),
         ("min" | "max", (b'b', 1)) => explain_extremum::<Bool>(call, num_mips, extremum_of(operation == "max")),
         ("min" | "max", _) => {
             for_dtype!(&call.img, explain_extremum(call, num_mips, extremum_of(operation == "max")))
         }
+        ("segmentation", _) if exact => for_label!(&call.img, explain_exact_modes(call, num_mips, sparse)),
         ("segmentation", _) => for_label!(&call.img, explain_modes(call, num_mips, sparse)),
         _ => Err(PyValueError::new_err(format!("operation is {operation:?}"))),
     }?;
     Ok((words, name, threads))
 }
 
-fn explain_average<T: Average>(call: &Call<'_>, mips: usize, sparse: bool) -> PyResult<(String, usize)> {
-    let plan = AveragePlan::new::<T>(&call.arrays().0, &[], &call.factor, mips, sparse);
+fn explain_average<T: Average>(call: &Call<'_>, mips: usize, sparse: bool, exact: bool) -> PyResult<(String, usize)> {
+    let plan = AveragePlan::new::<T>(&call.arrays().0, &[], &call.factor, mips, sparse, exact);
     let what = if sparse { "sparse mean" } else { "mean" };
-    let mut words = format!("{what}, sums in {} bits", plan.widths.1);
+    let mut words = format!("{}{what}, sums in {} bits", if exact { "exact " } else { "" }, plan.widths.1);
     if plan.period > 0 && mips > plan.period {
         words += &format!(", truncated every {} mips", plan.period);
     }
@@ -339,10 +363,15 @@ fn explain_modes<T: Label>(call: &Call<'_>, mips: usize, sparse: bool) -> PyResu
     let what = if sparse { "sparse mode" } else { "mode" };
     let rule = match plan.steps[0].rule {
         Rule::Pairs => "by the rule of pairs",
-        Rule::Count => "by count",
+        _ => "by count",
     };
     let steps = plan.steps.len();
     Ok((format!("{what} {rule}, {steps} step{}", if steps == 1 { "" } else { "s" }), call.threads(&plan.grid)))
+}
+
+fn explain_exact_modes<T: Label>(call: &Call<'_>, mips: usize, sparse: bool) -> PyResult<(String, usize)> {
+    let plan = ExactModePlan::new(&call.arrays().0, &[], &call.factor, mips, sparse, false, size_of::<T>());
+    Ok((format!("exact {}mode by lists of labels", if sparse { "sparse " } else { "" }), call.threads(&plan.grid)))
 }
 
 /// Reads a contiguous array once, in address order: the limit that benches compare with.

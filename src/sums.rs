@@ -4,16 +4,18 @@
 //! long sums of float64 keep what rounding takes.
 
 use crate::fold::{Sum, Summand, any_cells, few_cells, few_columns};
-use crate::simd::Isa;
 use crate::simd::lines::{Line, behind};
-use crate::simd::views::{Panel, Row};
+use crate::simd::views::{Bool, Panel, Row};
+use crate::simd::{Halving, Isa};
 
 /// What can be divided: the arithmetic of the sums.
 pub trait Quotient: Sum {
-    /// `self / 2^shift`, toward zero for integers.
-    fn halved(self, shift: u32) -> Self;
+    /// Divided by a power of two.
+    fn halved(self, by: Halving) -> Self;
     /// `self / count`, toward zero for integers, and plain zero for a count of zero, whose sum is zero.
     fn over(self, count: Self) -> Self;
+    /// `self / count`, to the nearest integer for integers, and from the middle to the even one.
+    fn nearest(self, count: Self) -> Self;
     /// The weight as a sum.
     fn from_weight(weight: u128) -> Self;
 }
@@ -25,15 +27,15 @@ pub trait Mean<A: Quotient>: Summand<A> {
     /// Whether vectors finish whole sparse cells too.
     const DIVIDES: bool = false;
 
-    /// `out[i] = sums[i] / 2^shift`.
+    /// `out[i] = sums[i]` by a power of two.
     #[inline(always)]
-    fn shift<I: Isa>(isa: I, sums: &[A], shift: u32, mut out: Row<'_, Self>) {
+    fn shift<I: Isa>(isa: I, sums: &[A], by: Halving, mut out: Row<'_, Self>) {
         if I::VECTORS && Self::VECTORS {
-            let done = Self::narrow(isa, sums, shift, out.part(0..sums.len()));
-            return halve_few(&sums[done..], shift, &mut out.voxels[done..sums.len()]);
+            let done = Self::narrow(isa, sums, by, out.part(0..sums.len()));
+            return halve_few(&sums[done..], by, &mut out.voxels[done..sums.len()]);
         }
         for (voxel, &sum) in out.voxels.iter_mut().zip(sums) {
-            *voxel = Self::lower(sum.halved(shift));
+            *voxel = Self::lower(sum.halved(by));
         }
     }
 
@@ -45,34 +47,47 @@ pub trait Mean<A: Quotient>: Summand<A> {
         }
     }
 
+    /// As [`Mean::divide`], to the nearest.
+    #[inline(always)]
+    fn divide_to_nearest(sums: &[A], counts: &[A], out: Row<'_, Self>) {
+        for ((voxel, &sum), &count) in out.voxels.iter_mut().zip(sums).zip(counts) {
+            *voxel = Self::lower(sum.nearest(count));
+        }
+    }
+
     /// `out[i] = sums[i] / by`.
     #[inline(always)]
-    fn over<I: Isa>(isa: I, sums: &[A], by: u128, out: Row<'_, Self>) {
+    fn over<I: Isa>(isa: I, sums: &[A], by: u128, nearest: bool, out: Row<'_, Self>) {
         if by.is_power_of_two() {
-            return Self::shift(isa, sums, by.trailing_zeros(), out);
+            return Self::shift(isa, sums, Halving { shift: by.trailing_zeros(), nearest }, out);
         }
         // Not a power of two: as by counts, for which there are vectors.
         let counts = [A::from_weight(by); 64];
         for (out, sums) in out.voxels.chunks_mut(counts.len()).zip(sums.chunks(counts.len())) {
-            Self::divide(isa, sums, &counts[..sums.len()], Row::new(out));
+            let counts = &counts[..sums.len()];
+            if nearest {
+                Self::divide_to_nearest(sums, counts, Row::new(out));
+            } else {
+                Self::divide(isa, sums, counts, Row::new(out));
+            }
         }
     }
 
-    /// Sums whole cells of `FX` (1 or 2) columns up, and `out[i] = sums[i] / 2^shift` at once; without `KEEP`, the sums are undefined
+    /// Sums whole cells of `FX` (1 or 2) columns up, and `out[i] = sums[i]` by a power of two at once; without `KEEP`, the sums are undefined
     /// afterwards.
     #[inline(always)]
     fn finish<I: Isa, const FX: usize, const KEEP: bool, const N: usize>(
         isa: I,
         lines: &[Line<'_, Self>; N],
         sums: &mut [A],
-        shift: u32,
+        by: Halving,
         mut out: Row<'_, Self>,
     ) {
-        let done = Self::finish_vectors::<I, FX, KEEP, N>(isa, lines, sums, shift, out.part(0..sums.len()));
+        let done = Self::finish_vectors::<I, FX, KEEP, N>(isa, lines, sums, by, out.part(0..sums.len()));
         if done < sums.len() {
             let rest = behind(lines, FX * done);
             few_cells(&rest, FX, false, &mut sums[done..], Self::lift);
-            halve_few(&sums[done..], shift, &mut out.voxels[done..sums.len()]);
+            halve_few(&sums[done..], by, &mut out.voxels[done..sums.len()]);
         }
     }
 
@@ -96,12 +111,12 @@ pub trait Mean<A: Quotient>: Summand<A> {
 
     /// As [`Mean::finish`], of cells of two rows and columns of sums.
     #[inline(always)]
-    fn finish_up<I: Isa>(isa: I, lines: &[Line<'_, A>; 2], sums: &mut [A], shift: u32, mut out: Row<'_, Self>) {
-        let done = Self::finish_up_vectors(isa, lines, sums, shift, out.part(0..sums.len()));
+    fn finish_up<I: Isa>(isa: I, lines: &[Line<'_, A>; 2], sums: &mut [A], by: Halving, mut out: Row<'_, Self>) {
+        let done = Self::finish_up_vectors(isa, lines, sums, by, out.part(0..sums.len()));
         if done < sums.len() {
             // In the order of the vectors, on which the last bits of floats depend.
             A::sums::<I, 2, false>(isa, &behind(lines, 2 * done), &mut sums[done..]);
-            halve_few(&sums[done..], shift, &mut out.voxels[done..sums.len()]);
+            halve_few(&sums[done..], by, &mut out.voxels[done..sums.len()]);
         }
     }
 
@@ -111,7 +126,7 @@ pub trait Mean<A: Quotient>: Summand<A> {
         _isa: I,
         _lines: &[Line<'_, A>; 2],
         _sums: &mut [A],
-        _shift: u32,
+        _by: Halving,
         _out: Row<'_, Self>,
     ) -> usize {
         0
@@ -119,7 +134,7 @@ pub trait Mean<A: Quotient>: Summand<A> {
 
     /// The part of [`Mean::shift`] that vectors do: how many.
     #[inline(always)]
-    fn narrow<I: Isa>(_isa: I, _sums: &[A], _shift: u32, _out: Row<'_, Self>) -> usize {
+    fn narrow<I: Isa>(_isa: I, _sums: &[A], _by: Halving, _out: Row<'_, Self>) -> usize {
         0
     }
 
@@ -129,7 +144,7 @@ pub trait Mean<A: Quotient>: Summand<A> {
         _isa: I,
         _lines: &[Line<'_, Self>; N],
         _sums: &mut [A],
-        _shift: u32,
+        _by: Halving,
         _out: Row<'_, Self>,
     ) -> usize {
         0
@@ -150,9 +165,9 @@ pub trait Mean<A: Quotient>: Summand<A> {
 
 /// As [`Mean::shift`], of what vectors leave.
 #[inline(never)]
-fn halve_few<T: Mean<A>, A: Quotient>(sums: &[A], shift: u32, out: &mut [T]) {
+fn halve_few<T: Mean<A>, A: Quotient>(sums: &[A], by: Halving, out: &mut [T]) {
     for (voxel, &sum) in out.iter_mut().zip(sums) {
-        *voxel = T::lower(sum.halved(shift));
+        *voxel = T::lower(sum.halved(by));
     }
 }
 
@@ -162,28 +177,28 @@ macro_rules! means {
             $(
                 const VECTORS: bool = true;
                 #[inline(always)]
-                fn narrow<I: Isa>(isa: I, sums: &[$sum], shift: u32, out: Row<'_, Self>) -> usize {
-                    isa.$wide::<$t>(sums, shift, out)
+                fn narrow<I: Isa>(isa: I, sums: &[$sum], by: Halving, out: Row<'_, Self>) -> usize {
+                    isa.$wide::<$t>(sums, by, out)
                 }
                 #[inline(always)]
                 fn finish_up_vectors<I: Isa>(
                     isa: I,
                     lines: &[Line<'_, $sum>; 2],
                     sums: &mut [$sum],
-                    shift: u32,
+                    by: Halving,
                     out: Row<'_, Self>,
                 ) -> usize {
-                    isa.finish_adjacent::<$t>(lines, sums, shift, out)
+                    isa.finish_adjacent::<$t>(lines, sums, by, out)
                 }
                 #[inline(always)]
                 fn finish_vectors<I: Isa, const FX: usize, const KEEP: bool, const N: usize>(
                     isa: I,
                     lines: &[Line<'_, Self>; N],
                     sums: &mut [$sum],
-                    shift: u32,
+                    by: Halving,
                     out: Row<'_, Self>,
                 ) -> usize {
-                    isa.finish_sums::<$t, FX, KEEP, N>(lines, sums, shift, out)
+                    isa.finish_sums::<$t, FX, KEEP, N>(lines, sums, by, out)
                 }
                 #[inline(always)]
                 fn finish_sparse_vectors<I: Isa, const FX: usize, const KEEP: bool, const N: usize>(
@@ -302,6 +317,28 @@ impl Summand<u16> for u8 {
     }
 }
 
+macro_rules! counts_of_true {
+    ($($sum:ty),*) => {$(
+        impl Summand<$sum> for Bool {
+            #[inline(always)]
+            fn lift(self) -> $sum {
+                (self.0 != 0).into()
+            }
+            #[inline(always)]
+            fn occupied(self) -> $sum {
+                (self.0 != 0).into()
+            }
+            #[inline(always)]
+            fn lower(sum: $sum) -> Self {
+                Bool((sum != 0).into())
+            }
+        }
+
+        impl Mean<$sum> for Bool {}
+    )*};
+}
+counts_of_true!(u32, u64);
+
 /// A float64 sum and what rounding took from it (D. E. Knuth's exact sum of two floats, TAOCP 2, 4.2.2): for long sums.
 #[derive(Clone, Copy, Default)]
 pub struct TwoFloats(f64, f64);
@@ -323,8 +360,12 @@ impl Quotient for TwoFloats {
         TwoFloats((self.0 + self.1).over(count.0), 0.0)
     }
     #[inline(always)]
-    fn halved(self, shift: u32) -> Self {
-        TwoFloats((self.0 + self.1).halved(shift), 0.0)
+    fn nearest(self, count: Self) -> Self {
+        self.over(count)
+    }
+    #[inline(always)]
+    fn halved(self, by: Halving) -> Self {
+        TwoFloats((self.0 + self.1).halved(by), 0.0)
     }
     #[inline(always)]
     fn from_weight(weight: u128) -> Self {
@@ -378,10 +419,19 @@ macro_rules! integer_sums {
                 $over
             }
             #[inline(always)]
-            fn halved(self, shift: u32) -> Self {
-                // Shifts go down, not toward zero: lift negative sums first.
-                let sign = if <$t>::MIN < 0 as $t { self >> (<$t>::BITS - 1) } else { 0 };
-                (self + (sign & ((1 << shift) - 1))) >> shift
+            fn nearest(self, count: Self) -> Self {
+                let (by, quotient) = (count.max(1), self.over(count));
+                let rest = self - quotient * by;
+                // All ones if the rest is negative: from here on the quotient is the one below.
+                let below = rest >> (<$t>::BITS - 1) & (<$t>::MIN >> (<$t>::BITS - 1));
+                let (quotient, rest) = (quotient + below, rest + (by & below));
+                let up = 2 * rest > by || (2 * rest == by && quotient & 1 == 1);
+                quotient + up as $t
+            }
+            #[inline(always)]
+            fn halved(self, by: Halving) -> Self {
+                let (part, mask) = if <$t>::MIN < 0 as $t { by.signed(<$t>::BITS) } else { by.unsigned() };
+                (self + by.bias() as $t + (self >> part & mask as $t)) >> by.shift
             }
             #[inline(always)]
             fn from_weight(weight: u128) -> Self {
@@ -412,9 +462,13 @@ impl Sum for f64 {
 
 impl Quotient for f64 {
     #[inline(always)]
-    fn halved(self, shift: u32) -> Self {
+    fn nearest(self, count: Self) -> Self {
+        self.over(count)
+    }
+    #[inline(always)]
+    fn halved(self, by: Halving) -> Self {
         // A power of two: exact but for subnormal quotients, which are rounded once, as by a division.
-        self * f64::from_bits((1023 - u64::from(shift)) << 52)
+        self * f64::from_bits((1023 - u64::from(by.shift)) << 52)
     }
     #[inline(always)]
     fn over(self, count: Self) -> Self {

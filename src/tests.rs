@@ -124,7 +124,7 @@ fn one_mip_of_means_is_the_truncated_mean_of_the_voxels_that_exist() {
                     let input = noise(shape, order, gap, voxel);
                     let mut out = mips(shape, order, factor, 1);
                     let arrays: Vec<Array> = out.iter().map(Volume::array).collect();
-                    let plan = averaging::Plan::new::<T>(&input.array(), &arrays, &factor, 1, sparse);
+                    let plan = averaging::Plan::new::<T>(&input.array(), &arrays, &factor, 1, sparse, false);
                     fill(&input, &mut out, &plan.grid, |source, tiles| {
                         plan.run(backend, source, tiles, 1, &|| false).unwrap();
                     });
@@ -156,7 +156,7 @@ fn mip_k_of_means_is_a_direct_mean_where_sizes_divide() {
                 let input = noise([144, 80, 72], [0, 1, 2], 1, |noise| noise.below(256) as u8);
                 let mut out = mips(input.shape, [0, 1, 2], factor, count);
                 let arrays: Vec<Array> = out.iter().map(Volume::array).collect();
-                let plan = averaging::Plan::new::<u8>(&input.array(), &arrays, &factor, count, false);
+                let plan = averaging::Plan::new::<u8>(&input.array(), &arrays, &factor, count, false, false);
                 fill(&input, &mut out, &plan.grid, |source, tiles| {
                     plan.run(backend, source, tiles, threads, &|| false).unwrap();
                 });
@@ -186,7 +186,7 @@ fn float_means_give_the_same_bits_on_every_backend() {
             let all = Backend::all().into_iter().map(|backend| {
                 let mut out = mips(input.shape, [0, 1, 2], factor, 3);
                 let arrays: Vec<Array> = out.iter().map(Volume::array).collect();
-                let plan = averaging::Plan::new::<f32>(&input.array(), &arrays, &factor, 3, sparse);
+                let plan = averaging::Plan::new::<f32>(&input.array(), &arrays, &factor, 3, sparse, false);
                 fill(&input, &mut out, &plan.grid, |source, tiles| {
                     plan.run(backend, source, tiles, 2, &|| false).unwrap();
                 });
@@ -310,7 +310,7 @@ fn an_interrupted_call_says_so() {
     let input = noise([256, 256, 64], [0, 1, 2], 1, |noise| noise.below(256) as u8);
     let mut out = mips(input.shape, [0, 1, 2], [2, 2, 2], 1);
     let arrays: Vec<Array> = out.iter().map(Volume::array).collect();
-    let plan = averaging::Plan::new::<u8>(&input.array(), &arrays, &[2, 2, 2], 1, false);
+    let plan = averaging::Plan::new::<u8>(&input.array(), &arrays, &[2, 2, 2], 1, false, false);
     for threads in [1, 2] {
         fill(&input, &mut out, &plan.grid, |source, tiles| {
             assert!(plan.run(Backend::all()[0], source, tiles, threads, &|| true).is_err());
@@ -330,7 +330,7 @@ fn sparse_means<T: averaging::Average>(values: &[[T; 8]]) -> Vec<(Backend, Vec<T
     let one = |backend| {
         let mut out = mips(input.shape, [0, 1, 2], [2, 2, 2], 1);
         let arrays: Vec<Array> = out.iter().map(Volume::array).collect();
-        let plan = averaging::Plan::new::<T>(&input.array(), &arrays, &[2, 2, 2], 1, true);
+        let plan = averaging::Plan::new::<T>(&input.array(), &arrays, &[2, 2, 2], 1, true, false);
         fill(&input, &mut out, &plan.grid, |source, tiles| {
             plan.run(backend, source, tiles, 1, &|| false).unwrap();
         });
@@ -387,7 +387,7 @@ fn rows_of_every_length_come_out_the_same_on_every_backend() {
                     let mut out = mips(input.shape, [0, 1, 2], factor, count);
                     let arrays: Vec<Array> = out.iter().map(Volume::array).collect();
                     if kind < 2 {
-                        let plan = averaging::Plan::new::<T>(&input.array(), &arrays, &factor, count, kind == 1);
+                        let plan = averaging::Plan::new::<T>(&input.array(), &arrays, &factor, count, kind == 1, false);
                         fill(&input, &mut out, &plan.grid, |source, tiles| {
                             plan.run(backend, source, tiles, 1, &|| false).unwrap();
                         });

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import operator
+import sys
 from collections.abc import Sequence
 from typing import Any, TypeAlias
 
@@ -30,6 +31,27 @@ def as_array(name: str, img: npt.ArrayLike) -> Array:
         return np.asarray(img)
     except ValueError as error:
         raise ValueError(f"{name}: {error}") from None
+
+
+def dask_array(img: Any) -> Any:
+    """Return `img` if it is a dask array, else None. Who hasn't imported dask has none, so this needs no import."""
+    module = sys.modules.get("dask.array")
+    return img if module is not None and isinstance(img, getattr(module, "Array", ())) else None
+
+
+def stand_in(name: str, chunked: Any, out: Any) -> Array:
+    """Return an array of a dask array's shape and dtype in the memory of one voxel, to be checked in its place."""
+    meta = chunked._meta
+    if not isinstance(meta, np.ndarray) or isinstance(meta, np.ma.MaskedArray):
+        kind = f"{type(meta).__module__}.{type(meta).__qualname__}"
+        raise TypeError(f"{name}: got a dask array of {kind}; accepted are dask arrays of numpy.ndarray")
+    if out is not None:
+        raise TypeError(f"out: got a {type(out).__name__} for a dask array; accepted is None, and mips can be stored")
+    if any(extent != extent for extent in chunked.shape):
+        raise ValueError(
+            f"{name}: got a dask array of unknown shape {chunked.shape}; accepted are known ones: compute_chunk_sizes()"
+        )
+    return np.broadcast_to(np.empty((), chunked.dtype), chunked.shape)
 
 
 def factor_entries(factor: Factor) -> tuple[Any, ...]:

@@ -7,7 +7,7 @@ segmentation by factors that aren't powers of two. `tinybrain.explain` shows it.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, SupportsIndex
 
@@ -24,11 +24,13 @@ from tinybrain._arguments import (
     check_mips,
     check_outputs,
     checked_factor,
+    dask_array,
     factor_entries,
     integer,
     mip_shapes,
     not_negative,
     output_arrays,
+    stand_in,
     truth,
 )
 
@@ -81,7 +83,11 @@ def strided(img: Array, factor: Shape, num_mips: int) -> list[Array]:
 
 
 class Call:
-    """A call with its arguments checked: types first, then values."""
+    """A call with its arguments checked: types first, then values.
+
+    `img` may be a dask array: it is checked by its shape and dtype, and `run` leaves the voxels to `tinybrain._dask`.
+    With `whole` false it is a block of a larger image, whose size is not that of the block and has been checked.
+    """
 
     def __init__(
         self,
@@ -94,10 +100,12 @@ class Call:
         sparse: bool | np.bool_ = False,
         exact: bool | np.bool_ = False,
         name: str = "img",
+        whole: bool = True,
     ) -> None:
         self.method, self.sparse = method, truth("sparse", sparse)
-        exact = truth("exact", exact)
-        self.img: Array = as_array(name, img)
+        self.exact = exact = truth("exact", exact)
+        self.chunked = dask_array(img)
+        self.img: Array = as_array(name, img) if self.chunked is None else stand_in(name, self.chunked, out)
         _check_dtype(method, name, self.img.dtype, exact)
         entries = factor_entries(factor)
         self.num_mips = integer("num_mips", num_mips)
@@ -108,23 +116,21 @@ class Call:
         self.factor = checked_factor(entries, self.img.ndim)
         check_mips(self.num_mips)
         not_negative("parallel", self.parallel)
-        if method == "averaging" and not exact:
+        if method == "averaging" and not exact and whole:
             check_halving_sizes(self.img.shape, self.factor, self.num_mips)
         self.is_trivial = max(self.factor, default=1) == 1
         dtype = self.img.dtype
         self.dtype: np.dtype[Any] = dtype if dtype.isnative else dtype.newbyteorder("=")
         if self.out is not None:
             check_outputs(self.out, self.img, mip_shapes(self.img.shape, self.factor, self.num_mips), self.dtype)
-        if exact and not self.is_trivial:
-            raise NotImplementedError("exact: exact pyramids come with a later release; accepted is exact=False")
         self.depth = self._depth()
         self.has_kernel, self.engine, self.reason = self._engine()
-        self.copies = bool(self.reason) and self.engine != "copy"
+        self.copies = bool(self.reason) and self.engine != "copy" and method != "striding" and not self.is_trivial
 
     def _engine(self) -> tuple[bool, str, str]:
         """Return whether a kernel computes, the engine as `Route` names it, and why it isn't the kernel alone."""
         dtype = self.img.dtype
-        if self.method == "segmentation" and any(f & (f - 1) for f in self.factor):
+        if self.method == "segmentation" and not self.exact and any(f & (f - 1) for f in self.factor):
             return False, "copy", f"factor {self.factor} has entries that are not powers of two"
         if self.method != "segmentation" and (
             dtype.kind not in "biuf" or dtype.itemsize not in _KERNEL_SIZES[dtype.kind]
@@ -146,29 +152,52 @@ class Call:
             depth += max(reduces) > 1
         return min(depth, self.num_mips)
 
-    def run(self, native: Callable[[list[Array], int], None], numpy: Callable[[], list[Array]]) -> list[Array]:
-        """Fill the outputs by the kernels, which take outputs and threads, or by numpy, which makes them."""
+    def run(self) -> list[Array]:
+        """Fill the outputs by the kernels, or by numpy; of dask arrays, lazily, return others."""
+        if self.copies and os.environ.get("TINYBRAIN_STRICT", "0") not in ("", "0"):
+            raise RuntimeError(f"TINYBRAIN_STRICT is set, and {self.reason}")
+        if self.chunked is not None:
+            from tinybrain import _dask
+
+            return _dask.pyramid(self)
         if self.is_trivial:
             if self.out is None:
                 return [self.img] * self.num_mips
             for mip in self.out:
                 np.copyto(mip, self.img)
             return self._results(self.out)
-        if self.copies and os.environ.get("TINYBRAIN_STRICT", "0") not in ("", "0"):
-            raise RuntimeError(f"TINYBRAIN_STRICT is set, and {self.reason}")
+        if self.method == "striding":
+            return strided(self.img, self.factor, self.num_mips)
         out = self.out
         if out is None:
             shapes = mip_shapes(self.img.shape, self.factor, self.num_mips)
             out = [_numpy.empty_mip(self.img, shape) for shape in shapes]
         if self.has_kernel:
             self.img = self.img.astype(self.dtype, copy=False)
-            native(out[: self.depth], min(self.parallel, 1 << 30))
+            self._by_kernel(out[: self.depth], min(self.parallel, 1 << 30))
         else:
-            for mip, voxels in zip(out, numpy(), strict=False):
+            for mip, voxels in zip(out, self._by_numpy(), strict=False):
                 np.copyto(mip, voxels)
         for mip in out[self.depth :]:
             np.copyto(mip, out[self.depth - 1])
         return self._results(out)
+
+    def _by_kernel(self, out: list[Array], threads: int) -> None:
+        """Fill the outputs."""
+        if self.method == "averaging":
+            _native.averaging(self.img, self.factor, self.sparse, out, threads, exact=self.exact)
+        elif self.method == "segmentation":
+            _native.segmentation(self.img, self.factor, self.sparse, out, threads, exact=self.exact)
+        else:
+            _native.extrema(self.img, self.factor, self.method == "max", out, threads)
+
+    def _by_numpy(self) -> list[Array]:
+        """Make the mips that differ."""
+        if self.method == "averaging":
+            return _numpy.average(self.img, self.factor, self.depth, self.sparse, self.exact)
+        if self.method == "segmentation":
+            return strided(self.img, self.factor, self.depth)
+        return _numpy.extremum(self.img, self.factor, self.depth, self.method == "max")
 
     def _results(self, out: list[Array]) -> list[Array]:
         """Return what was filled: the very objects that were given, if they were."""
@@ -176,6 +205,10 @@ class Call:
 
     def route(self) -> Route:
         """Say what `run` would do."""
+        if self.chunked is not None and not self.is_trivial:
+            from tinybrain import _dask
+
+            return _dask.route(self)
         if self.method == "striding" or self.is_trivial:
             what = "strided views" if self.method == "striding" and not self.is_trivial else "the input itself"
             return Route("view", what, "numpy")
@@ -185,7 +218,9 @@ class Call:
             return Route(self.engine, words, "numpy", copies=self.copies, reason=self.reason)
         img = np.broadcast_to(np.empty((), self.dtype), self.img.shape) if self.copies else self.img
         threads = min(self.parallel, 1 << 30)
-        kernel, backend, threads = _native.explain(self.method, img, self.factor, self.depth, self.sparse, threads)
+        kernel, backend, threads = _native.explain(
+            self.method, img, self.factor, self.depth, self.sparse, threads, self.exact
+        )
         return Route(self.engine, kernel, backend, threads, self.copies, self.reason)
 
 

@@ -22,6 +22,7 @@ def averaging(
     out: Sequence[npt.NDArray[Any]],
     parallel: int,
     backend: str | None = None,
+    exact: bool = False,
 ) -> None: ...
 def extrema(
     img: npt.NDArray[Any],
@@ -38,6 +39,7 @@ def segmentation(
     out: Sequence[npt.NDArray[Any]],
     parallel: int,
     backend: str | None = None,
+    exact: bool = False,
 ) -> None: ...
 def explain(
     operation: str,
@@ -46,6 +48,7 @@ def explain(
     num_mips: int,
     sparse: bool,
     parallel: int,
+    exact: bool = False,
 ) -> tuple[str, str, int]: ...
 def stream(img: npt.NDArray[Any], parallel: int) -> int: ...
 def backends() -> list[str]: ...

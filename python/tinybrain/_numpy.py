@@ -23,10 +23,12 @@ import numpy.typing as npt
 Array = npt.NDArray[Any]
 
 
-def average(img: Array, factor: tuple[int, ...], num_mips: int, sparse: bool) -> list[Array]:
+def average(
+    img: Array, factor: tuple[int, ...], num_mips: int, sparse: bool, exact: bool = False
+) -> list[Array]:
     """Mean pooling of a float or complex image.
 
-    With all pooled axes of factor 2 a lone trailing slice counts twice at every level; with other factors
+    With all pooled axes of factor 2 a lone trailing slice counts twice at every level; with other factors, or `exact`,
     mip k is the mean of the mip-0 voxels that exist in its factor**k cell. Nothing is rounded between mips.
 
     Parameters
@@ -39,6 +41,8 @@ def average(img: Array, factor: tuple[int, ...], num_mips: int, sparse: bool) ->
         How many mips to return.
     sparse : bool
         Leave out voxels that compare equal to zero.
+    exact : bool
+        Let every voxel of the image count once.
 
     Returns
     -------
@@ -53,7 +57,7 @@ def average(img: Array, factor: tuple[int, ...], num_mips: int, sparse: bool) ->
     >>> [mip.tolist() for mip in average(img, (3,), 1, False)]
     [[3.0]]
     """
-    halving = max(factor, default=1) <= 2
+    halving = max(factor, default=1) <= 2 and not exact
     # float64 and complex128 for everything narrower, longdouble and clongdouble for themselves.
     wide = np.result_type(img.dtype, np.float64)
     sums, counts = img, voxel_counts(img, factor, sparse)

@@ -18,9 +18,8 @@ from typing import SupportsIndex
 import numpy as np
 import numpy.typing as npt
 
-from tinybrain import _native, _numpy
 from tinybrain._arguments import Array, Factor
-from tinybrain._call import METHODS, Call, Route, strided
+from tinybrain._call import METHODS, Call, Route
 from tinybrain._countless import (
     DimensionError,
     countless,
@@ -124,11 +123,7 @@ def downsample_with_averaging(
     array([[ 0,  0],
            [12, 12]], dtype=uint8)
     """
-    call = Call("averaging", img, factor, num_mips, out, parallel, sparse, exact)
-    return call.run(
-        lambda out, threads: _native.averaging(call.img, call.factor, call.sparse, out, threads),
-        lambda: _numpy.average(call.img, call.factor, call.depth, call.sparse),
-    )
+    return Call("averaging", img, factor, num_mips, out, parallel, sparse, exact).run()
 
 
 def downsample_segmentation(
@@ -205,11 +200,7 @@ def downsample_segmentation(
     >>> tinybrain.downsample_segmentation(labels, (2, 2), sparse=True)[0]
     array([[7, 5]], dtype=uint64)
     """
-    call = Call("segmentation", img, factor, num_mips, out, parallel, sparse, exact)
-    return call.run(
-        lambda out, threads: _native.segmentation(call.img, call.factor, call.sparse, out, threads),
-        lambda: strided(call.img, call.factor, call.depth),
-    )
+    return Call("segmentation", img, factor, num_mips, out, parallel, sparse, exact).run()
 
 
 def downsample_with_min_pooling(
@@ -257,7 +248,7 @@ def downsample_with_min_pooling(
     >>> tinybrain.downsample_with_min_pooling(np.array([5, 3, 8, 7, 9]), (2,))[0]
     array([3, 7, 9])
     """
-    return _extremum("min", array, factor, num_mips, out, parallel)
+    return Call("min", array, factor, num_mips, out, parallel, name="array").run()
 
 
 def downsample_with_max_pooling(
@@ -305,7 +296,7 @@ def downsample_with_max_pooling(
     >>> tinybrain.downsample_with_max_pooling(np.array([5, 3, 8, 7, 9]), (2,))[0]
     array([5, 8, 9])
     """
-    return _extremum("max", array, factor, num_mips, out, parallel)
+    return Call("max", array, factor, num_mips, out, parallel, name="array").run()
 
 
 def downsample_with_striding(array: npt.ArrayLike, factor: Factor, num_mips: SupportsIndex = 1) -> list[Array]:
@@ -341,8 +332,7 @@ def downsample_with_striding(array: npt.ArrayLike, factor: Factor, num_mips: Sup
     >>> tinybrain.downsample_with_striding(np.arange(9), (2,), num_mips=2)
     [array([0, 2, 4, 6, 8]), array([0, 4, 8])]
     """
-    call = Call("striding", array, factor, num_mips)
-    return [call.img] * call.num_mips if call.is_trivial else strided(call.img, call.factor, call.num_mips)
+    return Call("striding", array, factor, num_mips).run()
 
 
 def explain(
@@ -391,18 +381,3 @@ def explain(
     if method not in METHODS:
         raise ValueError(f"method: got {method!r}; accepted are {', '.join(METHODS)}")
     return Call(method, img, factor, num_mips, None, parallel, sparse, exact).route()
-
-
-def _extremum(
-    method: str,
-    array: npt.ArrayLike,
-    factor: Factor,
-    num_mips: SupportsIndex,
-    out: Sequence[Array] | None,
-    parallel: SupportsIndex,
-) -> list[Array]:
-    call = Call(method, array, factor, num_mips, out, parallel, name="array")
-    return call.run(
-        lambda out, threads: _native.extrema(call.img, call.factor, method == "max", out, threads),
-        lambda: _numpy.extremum(call.img, call.factor, call.depth, method == "max"),
-    )

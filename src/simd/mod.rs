@@ -19,7 +19,7 @@ mod vectors;
 pub mod views;
 
 use lines::Line;
-use std::ops::Add;
+use std::ops::{Add, BitOr, BitXor};
 use std::sync::OnceLock;
 use views::{Row, Voxel};
 
@@ -39,6 +39,11 @@ pub enum Rule {
     Pairs,
     /// The most frequent voxel; of equals the one met first in raster order.
     Count,
+    /// The most frequent voxel; of equals the least, as numbers that are signed or not.
+    Least {
+        /// Whether they are.
+        signed: bool,
+    },
 }
 
 /// One row of cells of labels.
@@ -54,8 +59,8 @@ pub struct Cells<'a, T> {
     pub sparse: bool,
 }
 
-/// A label as its bits.
-pub trait Label: Voxel + Eq {
+/// A label as its bits, in the order of unsigned numbers.
+pub trait Label: Voxel + Ord + BitXor<Output = Self> + BitOr<Output = Self> + From<u8> + Into<u64> {
     /// Vectors of these labels.
     #[cfg(target_arch = "x86_64")]
     type Avx2: vectors::Lanes<Label = Self>;
@@ -64,6 +69,10 @@ pub trait Label: Voxel + Eq {
     type Avx512: vectors::Lanes<Label = Self>;
     /// The background.
     const ZERO: Self;
+    /// The highest bit.
+    const TOP: Self;
+    /// All bits.
+    const MOST: Self;
 }
 
 macro_rules! labels {
@@ -74,6 +83,8 @@ macro_rules! labels {
             #[cfg(target_arch = "x86_64")]
             type Avx512 = avx512::$lanes;
             const ZERO: Self = 0;
+            const TOP: Self = 1 << (<$t>::BITS - 1);
+            const MOST: Self = <$t>::MAX;
         }
     )*};
 }
@@ -148,6 +159,37 @@ numbers! {
     f32: F32Order, f64: F64Order
 }
 
+/// A division by a power of two.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Halving {
+    /// Its logarithm.
+    pub shift: u32,
+    /// Integers are rounded to the nearest, and from the middle to the even one; otherwise toward zero.
+    pub nearest: bool,
+}
+
+// As `(sum + bias + (sum >> part & mask)) >> shift`, where shifts go down: the mask takes one unit if the quotient below is odd, so that the
+// middle goes up to the even one; or for going up toward zero, nearly a unit if the sum is negative.
+impl Halving {
+    /// One less than half a unit, for rounding to the nearest.
+    #[inline(always)]
+    pub fn bias(self) -> u128 {
+        if self.nearest && self.shift > 0 { (1 << (self.shift - 1)) - 1 } else { 0 }
+    }
+
+    /// Part and mask for signed sums of so many bits.
+    #[inline(always)]
+    pub fn signed(self, bits: u32) -> (u32, u128) {
+        if self.nearest { self.unsigned() } else { (bits - 1, (1 << self.shift) - 1) }
+    }
+
+    /// Part and mask for unsigned sums.
+    #[inline(always)]
+    pub fn unsigned(self) -> (u32, u128) {
+        (self.shift, u128::from(self.nearest && self.shift > 0))
+    }
+}
+
 /// Lines of whole cells that are read side by side: one, two or so many.
 pub const SIDE: usize = 4;
 /// Lines that are folded side by side into sums, at most: the loops for more would not pay for their size.
@@ -182,9 +224,9 @@ pub trait Isa: Copy {
         scalar::adjacent_sums::<A, ADD>(lines, sums, 0);
     }
 
-    /// `out[i] = sums[i] / 2^shift`, toward zero, which fits, as far as vectors go: how many.
+    /// `out[i] = sums[i]` divided by a power of two, which fits, as far as vectors go: how many.
     #[inline(always)]
-    fn narrow<T: Widen>(self, _sums: &[T::Wide], _shift: u32, _out: Row<'_, T>) -> usize {
+    fn narrow<T: Widen>(self, _sums: &[T::Wide], _by: Halving, _out: Row<'_, T>) -> usize {
         0
     }
 
@@ -195,7 +237,7 @@ pub trait Isa: Copy {
         self,
         _lines: &[Line<'_, T>; N],
         _sums: &mut [T::Wide],
-        _shift: u32,
+        _by: Halving,
         _out: Row<'_, T>,
     ) -> usize {
         0
@@ -207,7 +249,7 @@ pub trait Isa: Copy {
         self,
         _lines: &[Line<'_, T::Wide>; 2],
         _sums: &mut [T::Wide],
-        _shift: u32,
+        _by: Halving,
         _out: Row<'_, T>,
     ) -> usize {
         0

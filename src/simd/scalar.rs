@@ -148,6 +148,11 @@ pub fn modes<T: Label>(cells: Cells<'_, T>, out: &mut [T], first: usize) {
             (Rule::Pairs, false) => mode_of_pairs(cell),
             (Rule::Pairs, true) => sparse_mode_of_pairs(cell),
             (Rule::Count, sparse) => mode_by_count(cell, sparse),
+            (Rule::Least { signed }, sparse) => {
+                // Sorted, the first of equally frequent ones is the least.
+                cell.sort_unstable_by_key(|&label| if signed { label ^ T::TOP } else { label });
+                mode_by_count(cell, sparse)
+            }
         };
     }
 }

@@ -10,6 +10,7 @@ pub use modes::modes;
 
 use super::lines::Line;
 use super::views::{Row, Voxel};
+use super::{Halving, Label};
 
 /// A vector register.
 ///
@@ -45,8 +46,8 @@ pub trait Pairs {
     unsafe fn occupied(v: VectorOf<Self>) -> VectorOf<Self>;
     /// The voxels, twice as wide.
     unsafe fn widen(v: VectorOf<Self>) -> (VectorOf<Self>, VectorOf<Self>);
-    /// Wide sums by 2^shift, toward zero, as voxels.
-    unsafe fn narrow(low: VectorOf<Self>, high: VectorOf<Self>, shift: u32) -> VectorOf<Self>;
+    /// Wide sums by a power of two, as voxels.
+    unsafe fn narrow(low: VectorOf<Self>, high: VectorOf<Self>, by: Halving) -> VectorOf<Self>;
     /// Whether there are [`Pairs::quotients`].
     const DIVIDES: bool;
     /// Sums of up to eight voxels, divided by their number, as voxels; 0 where that is 0, and so the sum.
@@ -62,7 +63,7 @@ type VectorOf<P> = <<P as Pairs>::Sums as Sums>::V;
 
 /// A vector of labels of one width.
 pub trait Lanes {
-    type Label: Voxel;
+    type Label: Label;
     type V: Vector;
     /// Which of the labels.
     type Mask: Copy;
@@ -311,7 +312,7 @@ unsafe fn adjacent_of<S: Sums, A, const ADD: bool, const ROWS: usize>(
 /// # Safety
 /// Needs the instructions.
 #[inline(always)]
-pub unsafe fn narrow<P: Pairs>(sums: &[P::Wide], shift: u32, out: Row<'_, P::Voxel>) -> usize {
+pub unsafe fn narrow<P: Pairs>(sums: &[P::Wide], by: Halving, out: Row<'_, P::Voxel>) -> usize {
     let lanes = VectorOf::<P>::BYTES / size_of::<P::Voxel>();
     let full = sums.len().min(out.voxels.len()) / lanes * lanes;
     let out = Out::new(out, full);
@@ -319,7 +320,7 @@ pub unsafe fn narrow<P: Pairs>(sums: &[P::Wide], shift: u32, out: Row<'_, P::Vox
         // SAFETY: i + lanes <= sums.len() and out.len(), by `full`.
         unsafe {
             let at = sums.as_ptr().add(i);
-            out.put(i, P::narrow(VectorOf::<P>::load(at), VectorOf::<P>::load(at.add(lanes / 2)), shift));
+            out.put(i, P::narrow(VectorOf::<P>::load(at), VectorOf::<P>::load(at.add(lanes / 2)), by));
         }
     }
     full
@@ -346,7 +347,7 @@ fn next(i: usize, lanes: usize, len: usize) -> Option<usize> {
 pub unsafe fn finish_sums<P: Pairs, const FX: usize, const KEEP: bool, const ROWS: usize>(
     lines: &[Line<'_, P::Voxel>; ROWS],
     sums: &mut [P::Wide],
-    shift: u32,
+    by: Halving,
     out: Row<'_, P::Voxel>,
 ) -> usize {
     let lanes = VectorOf::<P>::BYTES / size_of::<P::Voxel>();
@@ -363,7 +364,7 @@ pub unsafe fn finish_sums<P: Pairs, const FX: usize, const KEEP: bool, const ROW
                 high.store(to.add(lanes / 2));
             }
             again(lines, FX * at, FX * VectorOf::<P>::BYTES);
-            out.put(at, P::narrow(low, high, shift));
+            out.put(at, P::narrow(low, high, by));
         }
         (i, done) = (i + lanes, len);
     }
@@ -392,7 +393,7 @@ unsafe fn column<P: Pairs>(a: *const P::Wide, b: *const P::Wide) -> VectorOf<P> 
 pub unsafe fn finish_adjacent<P: Pairs>(
     lines: &[Line<'_, P::Wide>; 2],
     sums: &mut [P::Wide],
-    shift: u32,
+    by: Halving,
     out: Row<'_, P::Voxel>,
 ) -> usize {
     let lanes = VectorOf::<P>::BYTES / size_of::<P::Voxel>();
@@ -412,7 +413,7 @@ pub unsafe fn finish_adjacent<P: Pairs>(
             let to = sums.as_mut_ptr().add(at);
             low.store(to);
             high.store(to.add(half));
-            out.put(at, P::narrow(low, high, shift));
+            out.put(at, P::narrow(low, high, by));
         }
         (i, done) = (i + lanes, len);
     }

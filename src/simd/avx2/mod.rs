@@ -18,7 +18,7 @@ pub use sums::{
 use super::lines::Line;
 use super::vectors::{self, Vector};
 use super::views::{Row, Voxel};
-use super::{Adjacent, Cells, Comparable, Isa, Kernel, Label, Widen, scalar};
+use super::{Adjacent, Cells, Comparable, Halving, Isa, Kernel, Label, Widen, scalar};
 use std::arch::x86_64::*;
 
 /// Proof that this processor has AVX2: only [`Avx2::detect`] makes one.
@@ -67,9 +67,9 @@ impl Isa for Avx2 {
     }
 
     #[inline(always)]
-    fn narrow<T: Widen>(self, sums: &[T::Wide], shift: u32, out: Row<'_, T>) -> usize {
+    fn narrow<T: Widen>(self, sums: &[T::Wide], by: Halving, out: Row<'_, T>) -> usize {
         // SAFETY: `self` is the proof that the instructions are there.
-        unsafe { vectors::narrow::<T::Avx2>(sums, shift, out) }
+        unsafe { vectors::narrow::<T::Avx2>(sums, by, out) }
     }
 
     #[inline(always)]
@@ -77,11 +77,11 @@ impl Isa for Avx2 {
         self,
         lines: &[Line<'_, T>; N],
         sums: &mut [T::Wide],
-        shift: u32,
+        by: Halving,
         out: Row<'_, T>,
     ) -> usize {
         // SAFETY: `self` is the proof that the instructions are there.
-        unsafe { vectors::finish_sums::<T::Avx2, FX, KEEP, N>(lines, sums, shift, out) }
+        unsafe { vectors::finish_sums::<T::Avx2, FX, KEEP, N>(lines, sums, by, out) }
     }
 
     #[inline(always)]
@@ -89,11 +89,11 @@ impl Isa for Avx2 {
         self,
         lines: &[Line<'_, T::Wide>; 2],
         sums: &mut [T::Wide],
-        shift: u32,
+        by: Halving,
         out: Row<'_, T>,
     ) -> usize {
         // SAFETY: `self` is the proof that the instructions are there.
-        unsafe { vectors::finish_adjacent::<T::Avx2>(lines, sums, shift, out) }
+        unsafe { vectors::finish_adjacent::<T::Avx2>(lines, sums, by, out) }
     }
 
     #[inline(always)]

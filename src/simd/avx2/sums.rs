@@ -1,6 +1,7 @@
 //! Sums of pairs, and their quotients by powers of two.
 
 use super::mend;
+use crate::simd::Halving;
 use crate::simd::vectors::{Pairs, Sums};
 use std::arch::x86_64::*;
 
@@ -33,7 +34,7 @@ sums! {
 
 macro_rules! pairs {
     ($($name:ident, $voxel:ty, $wide:ty, $sums:ident, |$v:ident| $pairs:expr, $occupied:expr, $widen:ident,
-        |$low:ident, $high:ident, $shift:ident| $narrow:expr $(, $quotients:ident)?;)*) => {$(
+        |$low:ident, $high:ident, $by:ident| $narrow:expr $(, $quotients:ident)?;)*) => {$(
         pub struct $name;
 
         impl Pairs for $name {
@@ -56,7 +57,7 @@ macro_rules! pairs {
                 unsafe { ($widen(_mm256_castsi256_si128(v)), $widen(_mm256_extracti128_si256::<1>(v))) }
             }
             #[inline(always)]
-            unsafe fn narrow($low: __m256i, $high: __m256i, $shift: u32) -> __m256i {
+            unsafe fn narrow($low: __m256i, $high: __m256i, $by: Halving) -> __m256i {
                 // SAFETY: the caller has AVX2.
                 unsafe { $narrow }
             }
@@ -81,38 +82,35 @@ macro_rules! pairs {
 pairs! {
     // 255 + 255 is far below the saturation at 32767.
     U8Pairs, u8, u16, WordSums, |v| _mm256_maddubs_epi16(v, _mm256_set1_epi8(1)), _mm256_min_epu8(v, _mm256_set1_epi8(1)),
-        _mm256_cvtepu8_epi16, |low, high, shift| {
-        let by = _mm_cvtsi32_si128(shift as i32);
-        mend(_mm256_packus_epi16(_mm256_srl_epi16(low, by), _mm256_srl_epi16(high, by)))
+        _mm256_cvtepu8_epi16, |low, high, by| {
+        mend(_mm256_packus_epi16(unsigned_words(low, by), unsigned_words(high, by)))
     }, quotients_of_words;
     I8Pairs, i8, i16, WordSums, |v| _mm256_maddubs_epi16(_mm256_set1_epi8(1), v), _mm256_min_epu8(v, _mm256_set1_epi8(1)),
-        _mm256_cvtepi8_epi16, |low, high, shift| {
-        mend(_mm256_packs_epi16(halved_words(low, shift), halved_words(high, shift)))
+        _mm256_cvtepi8_epi16, |low, high, by| {
+        mend(_mm256_packs_epi16(signed_words(low, by), signed_words(high, by)))
     };
     // There is no unsigned multiply-add of words: part them by mask and shift.
     U16Pairs, u16, u32, DoubleSums,
         |v| _mm256_add_epi32(_mm256_and_si256(v, _mm256_set1_epi32(0xffff)), _mm256_srli_epi32::<16>(v)),
-        _mm256_min_epu16(v, _mm256_set1_epi16(1)), _mm256_cvtepu16_epi32, |low, high, shift| {
-        let by = _mm_cvtsi32_si128(shift as i32);
-        mend(_mm256_packus_epi32(_mm256_srl_epi32(low, by), _mm256_srl_epi32(high, by)))
+        _mm256_min_epu16(v, _mm256_set1_epi16(1)), _mm256_cvtepu16_epi32, |low, high, by| {
+        mend(_mm256_packus_epi32(unsigned_doubles(low, by), unsigned_doubles(high, by)))
     }, quotients_of_doubles;
     I16Pairs, i16, i32, DoubleSums, |v| _mm256_madd_epi16(v, _mm256_set1_epi16(1)), _mm256_min_epu16(v, _mm256_set1_epi16(1)),
-        _mm256_cvtepi16_epi32, |low, high, shift| {
-        mend(_mm256_packs_epi32(halved_doubles(low, shift), halved_doubles(high, shift)))
+        _mm256_cvtepi16_epi32, |low, high, by| {
+        mend(_mm256_packs_epi32(signed_doubles(low, by), signed_doubles(high, by)))
     };
     U32Pairs, u32, u64, QuadSums, |v| u32_pairs(v), _mm256_min_epu32(v, _mm256_set1_epi32(1)), _mm256_cvtepu32_epi64,
-        |low, high, shift| {
-        let by = _mm_cvtsi32_si128(shift as i32);
-        mend(pack_quads(_mm256_srl_epi64(low, by), _mm256_srl_epi64(high, by)))
+        |low, high, by| {
+        mend(pack_quads(unsigned_quads(low, by), unsigned_quads(high, by)))
     };
     // There is no arithmetic shift of quads: move the zero, and move it back twice.
     I32Pairs, i32, i64, QuadSums,
         |v| _mm256_sub_epi64(u32_pairs(_mm256_xor_si256(v, _mm256_set1_epi32(i32::MIN))), _mm256_set1_epi64x(1 << 32)),
-        _mm256_min_epu32(v, _mm256_set1_epi32(1)), _mm256_cvtepi32_epi64, |low, high, shift| {
-        mend(pack_quads(halved_quads(low, shift), halved_quads(high, shift)))
+        _mm256_min_epu32(v, _mm256_set1_epi32(1)), _mm256_cvtepi32_epi64, |low, high, by| {
+        mend(pack_quads(signed_quads(low, by), signed_quads(high, by)))
     };
     F32Pairs, f32, f64, FloatSums, |v| f32_pairs(v), f32_occupied(v), widen_floats,
-        |low, high, shift| f32_narrow(low, high, shift);
+        |low, high, by| f32_narrow(low, high, by);
 }
 
 /// The low halves of the quads of a and b, lane by lane.
@@ -123,30 +121,43 @@ pub fn pack_quads(a: __m256i, b: __m256i) -> __m256i {
     _mm256_castps_si256(_mm256_shuffle_ps::<0b10_00_10_00>(a, b))
 }
 
-/// Words by 2^shift, toward zero: negative ones are lifted first.
-#[inline]
-#[target_feature(enable = "avx2")]
-fn halved_words(v: __m256i, shift: u32) -> __m256i {
-    let lift = _mm256_and_si256(_mm256_srai_epi16::<15>(v), _mm256_set1_epi16(((1u32 << shift) - 1) as i16));
-    _mm256_sra_epi16(_mm256_add_epi16(v, lift), _mm_cvtsi32_si128(shift as i32))
+macro_rules! halvings {
+    ($($name:ident, $sign:ident, $shift:ident, $add:ident, $set:ident as $t:ty;)*) => {$(
+        /// Sums by a power of two.
+        #[inline]
+        #[target_feature(enable = "avx2")]
+        fn $name(v: __m256i, by: Halving) -> __m256i {
+            let (part, mask) = halvings!($sign by, $t);
+            let more = _mm256_and_si256($shift(v, _mm_cvtsi32_si128(part as i32)), $set(mask as $t));
+            $shift($add($add(v, $set(by.bias() as $t)), more), _mm_cvtsi32_si128(by.shift as i32))
+        }
+    )*};
+    (signed $by:ident, $t:ty) => {
+        $by.signed(<$t>::BITS)
+    };
+    (unsigned $by:ident, $t:ty) => {
+        $by.unsigned()
+    };
+}
+halvings! {
+    signed_words, signed, _mm256_sra_epi16, _mm256_add_epi16, _mm256_set1_epi16 as i16;
+    signed_doubles, signed, _mm256_sra_epi32, _mm256_add_epi32, _mm256_set1_epi32 as i32;
+    unsigned_words, unsigned, _mm256_srl_epi16, _mm256_add_epi16, _mm256_set1_epi16 as i16;
+    unsigned_doubles, unsigned, _mm256_srl_epi32, _mm256_add_epi32, _mm256_set1_epi32 as i32;
+    unsigned_quads, unsigned, _mm256_srl_epi64, _mm256_add_epi64, _mm256_set1_epi64x as i64;
 }
 
+/// As above, in the low half of each quad: quotients fit it, and there a plain shift gives the same bits while it is by at most 32. The
+/// sign, which there is no shift for, is asked for by a comparison.
 #[inline]
 #[target_feature(enable = "avx2")]
-fn halved_doubles(v: __m256i, shift: u32) -> __m256i {
-    let lift = _mm256_and_si256(_mm256_srai_epi32::<31>(v), _mm256_set1_epi32(((1u64 << shift) - 1) as i32));
-    _mm256_sra_epi32(_mm256_add_epi32(v, lift), _mm_cvtsi32_si128(shift as i32))
-}
-
-/// As above, in the low half of each quad: quotients fit it, and there a plain shift gives the same bits while `shift` is at
-/// most 32.
-#[inline]
-#[target_feature(enable = "avx2")]
-fn halved_quads(v: __m256i, shift: u32) -> __m256i {
-    debug_assert!(shift <= 32);
-    let negative = _mm256_cmpgt_epi64(_mm256_setzero_si256(), v);
-    let lift = _mm256_and_si256(negative, _mm256_set1_epi64x(((1u64 << shift) - 1) as i64));
-    _mm256_srl_epi64(_mm256_add_epi64(v, lift), _mm_cvtsi32_si128(shift as i32))
+fn signed_quads(v: __m256i, by: Halving) -> __m256i {
+    debug_assert!(by.shift <= 32);
+    let (_, mask) = by.signed(i64::BITS);
+    let shift = _mm_cvtsi32_si128(by.shift as i32);
+    let part = if by.nearest { _mm256_srl_epi64(v, shift) } else { _mm256_cmpgt_epi64(_mm256_setzero_si256(), v) };
+    let more = _mm256_and_si256(part, _mm256_set1_epi64x(mask as i64));
+    _mm256_srl_epi64(_mm256_add_epi64(_mm256_add_epi64(v, _mm256_set1_epi64x(by.bias() as i64)), more), shift)
 }
 
 #[inline]
@@ -157,9 +168,9 @@ fn widen_floats(v: __m128i) -> __m256i {
 
 #[inline]
 #[target_feature(enable = "avx2")]
-fn f32_narrow(low: __m256i, high: __m256i, shift: u32) -> __m256i {
+fn f32_narrow(low: __m256i, high: __m256i, by: Halving) -> __m256i {
     // 2^-shift: as the scalar quotient has it.
-    let by = _mm256_set1_pd(f64::from_bits((1023 - u64::from(shift)) << 52));
+    let by = _mm256_set1_pd(f64::from_bits((1023 - u64::from(by.shift)) << 52));
     let low = _mm256_cvtpd_ps(_mm256_mul_pd(_mm256_castsi256_pd(low), by));
     let high = _mm256_cvtpd_ps(_mm256_mul_pd(_mm256_castsi256_pd(high), by));
     _mm256_castps_si256(_mm256_set_m128(high, low))

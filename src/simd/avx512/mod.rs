@@ -18,7 +18,7 @@ use super::avx2::cells;
 use super::lines::Line;
 use super::vectors::{self, Vector};
 use super::views::{Row, Voxel};
-use super::{Adjacent, Cells, Comparable, Isa, Kernel, Label, Widen, scalar};
+use super::{Adjacent, Cells, Comparable, Halving, Isa, Kernel, Label, Widen, scalar};
 use std::arch::x86_64::*;
 
 /// Bytes of a vector: whole cells that make fewer are left to AVX2.
@@ -76,9 +76,9 @@ impl Isa for Avx512 {
     }
 
     #[inline(always)]
-    fn narrow<T: Widen>(self, sums: &[T::Wide], shift: u32, out: Row<'_, T>) -> usize {
+    fn narrow<T: Widen>(self, sums: &[T::Wide], by: Halving, out: Row<'_, T>) -> usize {
         // SAFETY: `self` is the proof that the instructions are there.
-        unsafe { vectors::narrow::<T::Avx512>(sums, shift, out) }
+        unsafe { vectors::narrow::<T::Avx512>(sums, by, out) }
     }
 
     #[inline(always)]
@@ -86,15 +86,15 @@ impl Isa for Avx512 {
         self,
         lines: &[Line<'_, T>; N],
         sums: &mut [T::Wide],
-        shift: u32,
+        by: Halving,
         out: Row<'_, T>,
     ) -> usize {
         // SAFETY: `self` is the proof that the instructions are there, and those of AVX2.
         unsafe {
             if sums.len() < VECTOR / size_of::<T>() {
-                return vectors::finish_sums::<T::Avx2, FX, KEEP, N>(lines, sums, shift, out);
+                return vectors::finish_sums::<T::Avx2, FX, KEEP, N>(lines, sums, by, out);
             }
-            vectors::finish_sums::<T::Avx512, FX, KEEP, N>(lines, sums, shift, out)
+            vectors::finish_sums::<T::Avx512, FX, KEEP, N>(lines, sums, by, out)
         }
     }
 
@@ -103,15 +103,15 @@ impl Isa for Avx512 {
         self,
         lines: &[Line<'_, T::Wide>; 2],
         sums: &mut [T::Wide],
-        shift: u32,
+        by: Halving,
         out: Row<'_, T>,
     ) -> usize {
         // SAFETY: `self` is the proof that the instructions are there.
         unsafe {
             if sums.len() < VECTOR / size_of::<T>() {
-                return vectors::finish_adjacent::<T::Avx2>(lines, sums, shift, out);
+                return vectors::finish_adjacent::<T::Avx2>(lines, sums, by, out);
             }
-            vectors::finish_adjacent::<T::Avx512>(lines, sums, shift, out)
+            vectors::finish_adjacent::<T::Avx512>(lines, sums, by, out)
         }
     }
 

@@ -1,6 +1,7 @@
 //! Sums of pairs, and their quotients by powers of two.
 
 use super::{doubles, mend, quads, words};
+use crate::simd::Halving;
 use crate::simd::vectors::{Pairs, Sums};
 use std::arch::x86_64::*;
 
@@ -35,7 +36,7 @@ sums! {
 
 macro_rules! pairs {
     ($($name:ident, $voxel:ty, $wide:ty, $sums:ident, |$v:ident| $pairs:expr, $occupied:expr, $widen:ident,
-        |$low:ident, $high:ident, $shift:ident| $narrow:expr $(, $quotients:ident)?;)*) => {$(
+        |$low:ident, $high:ident, $by:ident| $narrow:expr $(, $quotients:ident)?;)*) => {$(
         pub struct $name;
 
         impl Pairs for $name {
@@ -58,7 +59,7 @@ macro_rules! pairs {
                 unsafe { ($widen(_mm512_castsi512_si256(v)), $widen(_mm512_extracti64x4_epi64::<1>(v))) }
             }
             #[inline(always)]
-            unsafe fn narrow($low: __m512i, $high: __m512i, $shift: u32) -> __m512i {
+            unsafe fn narrow($low: __m512i, $high: __m512i, $by: Halving) -> __m512i {
                 // SAFETY: the caller has AVX-512.
                 unsafe { $narrow }
             }
@@ -83,60 +84,62 @@ macro_rules! pairs {
 pairs! {
     // 255 + 255 is far below the saturation at 32767.
     U8Pairs, u8, u16, WordSums, |v| _mm512_maddubs_epi16(v, _mm512_set1_epi8(1)), _mm512_min_epu8(v, _mm512_set1_epi8(1)),
-        _mm512_cvtepu8_epi16, |low, high, shift| {
-        let by = _mm_cvtsi32_si128(shift as i32);
-        mend(_mm512_packus_epi16(_mm512_srl_epi16(low, by), _mm512_srl_epi16(high, by)))
+        _mm512_cvtepu8_epi16, |low, high, by| {
+        mend(_mm512_packus_epi16(unsigned_words(low, by), unsigned_words(high, by)))
     }, quotients_of_words;
     I8Pairs, i8, i16, WordSums, |v| _mm512_maddubs_epi16(_mm512_set1_epi8(1), v), _mm512_min_epu8(v, _mm512_set1_epi8(1)),
-        _mm512_cvtepi8_epi16, |low, high, shift| {
-        mend(_mm512_packs_epi16(halved_words(low, shift), halved_words(high, shift)))
+        _mm512_cvtepi8_epi16, |low, high, by| {
+        mend(_mm512_packs_epi16(signed_words(low, by), signed_words(high, by)))
     };
     // There is no unsigned multiply-add of words: part them by mask and shift.
     U16Pairs, u16, u32, DoubleSums,
         |v| _mm512_add_epi32(_mm512_and_si512(v, _mm512_set1_epi32(0xffff)), _mm512_srli_epi32::<16>(v)),
-        _mm512_min_epu16(v, _mm512_set1_epi16(1)), _mm512_cvtepu16_epi32, |low, high, shift| {
-        let by = _mm_cvtsi32_si128(shift as i32);
-        mend(_mm512_packus_epi32(_mm512_srl_epi32(low, by), _mm512_srl_epi32(high, by)))
+        _mm512_min_epu16(v, _mm512_set1_epi16(1)), _mm512_cvtepu16_epi32, |low, high, by| {
+        mend(_mm512_packus_epi32(unsigned_doubles(low, by), unsigned_doubles(high, by)))
     }, quotients_of_doubles;
     I16Pairs, i16, i32, DoubleSums, |v| _mm512_madd_epi16(v, _mm512_set1_epi16(1)), _mm512_min_epu16(v, _mm512_set1_epi16(1)),
-        _mm512_cvtepi16_epi32, |low, high, shift| {
-        mend(_mm512_packs_epi32(halved_doubles(low, shift), halved_doubles(high, shift)))
+        _mm512_cvtepi16_epi32, |low, high, by| {
+        mend(_mm512_packs_epi32(signed_doubles(low, by), signed_doubles(high, by)))
     };
     U32Pairs, u32, u64, QuadSums,
         |v| _mm512_add_epi64(_mm512_and_si512(v, _mm512_set1_epi64(0xffff_ffff)), _mm512_srli_epi64::<32>(v)),
-        _mm512_min_epu32(v, _mm512_set1_epi32(1)), _mm512_cvtepu32_epi64, |low, high, shift| {
-        let by = _mm_cvtsi32_si128(shift as i32);
-        doubles::<false>(_mm512_srl_epi64(low, by), _mm512_srl_epi64(high, by))
+        _mm512_min_epu32(v, _mm512_set1_epi32(1)), _mm512_cvtepu32_epi64, |low, high, by| {
+        doubles::<false>(unsigned_quads(low, by), unsigned_quads(high, by))
     };
     I32Pairs, i32, i64, QuadSums,
         |v| _mm512_add_epi64(_mm512_srai_epi64::<32>(_mm512_slli_epi64::<32>(v)), _mm512_srai_epi64::<32>(v)),
-        _mm512_min_epu32(v, _mm512_set1_epi32(1)), _mm512_cvtepi32_epi64, |low, high, shift| {
-        doubles::<false>(halved_quads(low, shift), halved_quads(high, shift))
+        _mm512_min_epu32(v, _mm512_set1_epi32(1)), _mm512_cvtepi32_epi64, |low, high, by| {
+        doubles::<false>(signed_quads(low, by), signed_quads(high, by))
     };
     F32Pairs, f32, f64, FloatSums, |v| f32_pairs(v), f32_occupied(v), widen_floats,
-        |low, high, shift| f32_narrow(low, high, shift);
+        |low, high, by| f32_narrow(low, high, by);
 }
 
-/// Words by 2^shift, toward zero: negative ones are lifted first.
-#[inline]
-#[target_feature(enable = "avx2,avx512f,avx512bw,avx512dq,avx512vl,avx512vbmi")]
-fn halved_words(v: __m512i, shift: u32) -> __m512i {
-    let lift = _mm512_and_si512(_mm512_srai_epi16::<15>(v), _mm512_set1_epi16(((1u32 << shift) - 1) as i16));
-    _mm512_sra_epi16(_mm512_add_epi16(v, lift), _mm_cvtsi32_si128(shift as i32))
+macro_rules! halvings {
+    ($($name:ident, $sign:ident, $shift:ident, $add:ident, $set:ident as $t:ty;)*) => {$(
+        /// Sums by a power of two.
+        #[inline]
+        #[target_feature(enable = "avx2,avx512f,avx512bw,avx512dq,avx512vl,avx512vbmi")]
+        fn $name(v: __m512i, by: Halving) -> __m512i {
+            let (part, mask) = halvings!($sign by, $t);
+            let more = _mm512_and_si512($shift(v, _mm_cvtsi32_si128(part as i32)), $set(mask as $t));
+            $shift($add($add(v, $set(by.bias() as $t)), more), _mm_cvtsi32_si128(by.shift as i32))
+        }
+    )*};
+    (signed $by:ident, $t:ty) => {
+        $by.signed(<$t>::BITS)
+    };
+    (unsigned $by:ident, $t:ty) => {
+        $by.unsigned()
+    };
 }
-
-#[inline]
-#[target_feature(enable = "avx2,avx512f,avx512bw,avx512dq,avx512vl,avx512vbmi")]
-fn halved_doubles(v: __m512i, shift: u32) -> __m512i {
-    let lift = _mm512_and_si512(_mm512_srai_epi32::<31>(v), _mm512_set1_epi32(((1u64 << shift) - 1) as i32));
-    _mm512_sra_epi32(_mm512_add_epi32(v, lift), _mm_cvtsi32_si128(shift as i32))
-}
-
-#[inline]
-#[target_feature(enable = "avx2,avx512f,avx512bw,avx512dq,avx512vl,avx512vbmi")]
-fn halved_quads(v: __m512i, shift: u32) -> __m512i {
-    let lift = _mm512_and_si512(_mm512_srai_epi64::<63>(v), _mm512_set1_epi64(((1u128 << shift) - 1) as i64));
-    _mm512_sra_epi64(_mm512_add_epi64(v, lift), _mm_cvtsi32_si128(shift as i32))
+halvings! {
+    signed_words, signed, _mm512_sra_epi16, _mm512_add_epi16, _mm512_set1_epi16 as i16;
+    signed_doubles, signed, _mm512_sra_epi32, _mm512_add_epi32, _mm512_set1_epi32 as i32;
+    signed_quads, signed, _mm512_sra_epi64, _mm512_add_epi64, _mm512_set1_epi64 as i64;
+    unsigned_words, unsigned, _mm512_srl_epi16, _mm512_add_epi16, _mm512_set1_epi16 as i16;
+    unsigned_doubles, unsigned, _mm512_srl_epi32, _mm512_add_epi32, _mm512_set1_epi32 as i32;
+    unsigned_quads, unsigned, _mm512_srl_epi64, _mm512_add_epi64, _mm512_set1_epi64 as i64;
 }
 
 #[inline]
@@ -170,9 +173,9 @@ fn widen_floats(v: __m256i) -> __m512i {
 
 #[inline]
 #[target_feature(enable = "avx2,avx512f,avx512bw,avx512dq,avx512vl,avx512vbmi")]
-fn f32_narrow(low: __m512i, high: __m512i, shift: u32) -> __m512i {
+fn f32_narrow(low: __m512i, high: __m512i, by: Halving) -> __m512i {
     // 2^-shift: as the scalar quotient has it.
-    let by = _mm512_set1_pd(f64::from_bits((1023 - u64::from(shift)) << 52));
+    let by = _mm512_set1_pd(f64::from_bits((1023 - u64::from(by.shift)) << 52));
     let low = _mm512_cvtpd_ps(_mm512_mul_pd(_mm512_castsi512_pd(low), by));
     let high = _mm512_cvtpd_ps(_mm512_mul_pd(_mm512_castsi512_pd(high), by));
     _mm512_castps_si512(_mm512_insertf32x8::<1>(_mm512_castps256_ps512(low), high))

@@ -3,7 +3,12 @@
 use super::{Lanes, Out, Vector, again, next};
 use crate::simd::lines::Line;
 use crate::simd::views::Row;
-use crate::simd::{Cells, Rule};
+use crate::simd::{Cells, Label, Rule};
+
+// Which of the rules, for the compiler.
+const PAIRS: usize = 0;
+const COUNT: usize = 1;
+const LEAST: usize = 2;
 
 /// Modes of a row of cells: finds the loop that was compiled for this shape of cell. Larger cells than eight labels are left
 /// to the scalar definition.
@@ -16,30 +21,37 @@ pub unsafe fn modes<L: Lanes>(cells: Cells<'_, L::Label>, out: Row<'_, L::Label>
     // SAFETY: the caller has the instructions.
     unsafe {
         match (cells.lines.len(), cells.column_bit, cells.rule) {
-            (1, Some(_), Rule::Count) => walk::<L, 2, 1, 0, false>(cells, out),
-            (2, None, Rule::Count) => walk::<L, 2, 2, ROW, false>(cells, out),
-            (2, Some(0), Rule::Pairs) => walk::<L, 4, 2, 0, true>(cells, out),
-            (2, Some(_), Rule::Pairs) => walk::<L, 4, 2, 1, true>(cells, out),
-            (4, None, Rule::Pairs) => walk::<L, 4, 4, ROW, true>(cells, out),
-            (2, Some(0), Rule::Count) => walk::<L, 4, 2, 0, false>(cells, out),
-            (2, Some(_), Rule::Count) => walk::<L, 4, 2, 1, false>(cells, out),
-            (4, None, Rule::Count) => walk::<L, 4, 4, ROW, false>(cells, out),
-            (4, Some(0), Rule::Count) => walk::<L, 8, 4, 0, false>(cells, out),
-            (4, Some(1), Rule::Count) => walk::<L, 8, 4, 1, false>(cells, out),
-            (4, Some(_), Rule::Count) => walk::<L, 8, 4, 2, false>(cells, out),
-            (8, None, Rule::Count) => walk::<L, 8, 8, ROW, false>(cells, out),
+            (2, Some(0), Rule::Pairs) => walk::<L, 4, 2, 0, PAIRS>(cells, out),
+            (2, Some(_), Rule::Pairs) => walk::<L, 4, 2, 1, PAIRS>(cells, out),
+            (4, None, Rule::Pairs) => walk::<L, 4, 4, ROW, PAIRS>(cells, out),
+            (1, Some(_), Rule::Count) => walk::<L, 2, 1, 0, COUNT>(cells, out),
+            (2, None, Rule::Count) => walk::<L, 2, 2, ROW, COUNT>(cells, out),
+            (2, Some(0), Rule::Count) => walk::<L, 4, 2, 0, COUNT>(cells, out),
+            (2, Some(_), Rule::Count) => walk::<L, 4, 2, 1, COUNT>(cells, out),
+            (4, None, Rule::Count) => walk::<L, 4, 4, ROW, COUNT>(cells, out),
+            (4, Some(0), Rule::Count) => walk::<L, 8, 4, 0, COUNT>(cells, out),
+            (4, Some(1), Rule::Count) => walk::<L, 8, 4, 1, COUNT>(cells, out),
+            (4, Some(_), Rule::Count) => walk::<L, 8, 4, 2, COUNT>(cells, out),
+            (8, None, Rule::Count) => walk::<L, 8, 8, ROW, COUNT>(cells, out),
+            // Here the order of the voxels makes no difference.
+            (1, Some(_), Rule::Least { .. }) => walk::<L, 2, 1, 0, LEAST>(cells, out),
+            (2, None, Rule::Least { .. }) => walk::<L, 2, 2, ROW, LEAST>(cells, out),
+            (2, Some(_), Rule::Least { .. }) => walk::<L, 4, 2, 0, LEAST>(cells, out),
+            (4, None, Rule::Least { .. }) => walk::<L, 4, 4, ROW, LEAST>(cells, out),
+            (4, Some(_), Rule::Least { .. }) => walk::<L, 8, 4, 0, LEAST>(cells, out),
+            (8, None, Rule::Least { .. }) => walk::<L, 8, 8, ROW, LEAST>(cells, out),
             _ => 0,
         }
     }
 }
 
 /// Decides all cells, if they are a vector or more, of `CELL` labels in `ROWS` rows whose column is bit `BIT` of the raster number
-/// (no bit: one column).
+/// (no bit: one column), by a rule of those above.
 ///
 /// # Safety
 /// Needs the instructions.
 #[inline(always)]
-unsafe fn walk<L: Lanes, const CELL: usize, const ROWS: usize, const BIT: usize, const PAIRS: bool>(
+unsafe fn walk<L: Lanes, const CELL: usize, const ROWS: usize, const BIT: usize, const RULE: usize>(
     cells: Cells<'_, L::Label>,
     out: Row<'_, L::Label>,
 ) -> usize {
@@ -49,6 +61,10 @@ unsafe fn walk<L: Lanes, const CELL: usize, const ROWS: usize, const BIT: usize,
     let length = lines.iter().map(|line| line.voxels.len()).min().unwrap_or(0);
     let len = out.voxels.len().min(length / columns);
     let out = Out::new(out, len / lanes * lanes);
+    let flip = if cells.rule == (Rule::Least { signed: false }) { L::Label::TOP } else { L::Label::ZERO };
+    let flips = [flip; 64];
+    // SAFETY: the caller has the instructions; no vector has more labels.
+    let flip = unsafe { L::V::load(flips.as_ptr()) };
     let (mut behind, mut done) = (0, 0);
     while let Some(i) = next(behind, lanes, len) {
         // SAFETY: i + lanes <= len; each line holds `columns * len` labels and `out` holds `len`.
@@ -68,11 +84,12 @@ unsafe fn walk<L: Lanes, const CELL: usize, const ROWS: usize, const BIT: usize,
                 }
                 r += 1;
             }
-            let mode = match (PAIRS, cells.sparse) {
-                (true, false) => mode_of_pairs::<L>(cell[0], cell[1], cell[2], cell[3]),
-                (true, true) => sparse_mode_of_pairs::<L>(cell[0], cell[1], cell[2], cell[3]),
-                (false, false) => mode_by_count::<L, CELL, false>(&cell),
-                (false, true) => mode_by_count::<L, CELL, true>(&cell),
+            let mode = match (RULE, cells.sparse) {
+                (PAIRS, false) => mode_of_pairs::<L>(cell[0], cell[1], cell[2], cell[3]),
+                (PAIRS, true) => sparse_mode_of_pairs::<L>(cell[0], cell[1], cell[2], cell[3]),
+                (COUNT, false) => mode_by_count::<L, CELL, false>(&cell),
+                (COUNT, true) => mode_by_count::<L, CELL, true>(&cell),
+                (_, sparse) => least_mode::<L, CELL>(&cell, sparse, flip),
             };
             again(lines, columns * i, columns * L::V::BYTES);
             out.put(i, mode);
@@ -149,6 +166,45 @@ unsafe fn mode_by_count<L: Lanes, const CELL: usize, const SPARSE: bool>(cell: &
             let more = L::greater(count, most);
             best = L::select(more, cell[i], best);
             most = L::select(more, count, most);
+        }
+        best
+    }
+}
+
+/// As [`mode_by_count`], but ties go to the least label; `flip` makes signed numbers of them that have their order.
+///
+/// # Safety
+/// Needs the instructions.
+#[inline(always)]
+unsafe fn least_mode<L: Lanes, const CELL: usize>(cell: &[L::V; CELL], sparse: bool, flip: L::V) -> L::V {
+    // SAFETY: the caller has the instructions.
+    unsafe {
+        let zero = L::V::zero();
+        let mut uniform = L::equal(cell[0], cell[1]);
+        for &label in &cell[2..] {
+            uniform = L::and(uniform, L::equal(cell[0], label));
+        }
+        let mut best = cell[0];
+        if L::all(uniform) {
+            return best;
+        }
+        // Counts of later occurrences: those of a label's first one are the most. Background counts less than any other label.
+        let mut most = zero;
+        for i in 0..CELL {
+            let mut count = zero;
+            for &label in &cell[i + 1..] {
+                count = L::count(count, L::equal(cell[i], label));
+            }
+            if sparse {
+                count = L::select(L::equal(cell[i], zero), L::V::ones(), count);
+            }
+            if i > 0 {
+                let less = L::and(L::equal(count, most), L::greater(best.xor(flip), cell[i].xor(flip)));
+                let better = L::or(L::greater(count, most), less);
+                best = L::select(better, cell[i], best);
+                count = L::select(better, count, most);
+            }
+            most = count;
         }
         best
     }
