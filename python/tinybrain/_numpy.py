@@ -23,9 +23,7 @@ import numpy.typing as npt
 Array = npt.NDArray[Any]
 
 
-def average(
-    img: Array, factor: tuple[int, ...], num_mips: int, sparse: bool, exact: bool = False
-) -> list[Array]:
+def average(img: Array, factor: tuple[int, ...], num_mips: int, sparse: bool, exact: bool = False) -> list[Array]:
     """Mean pooling of a float or complex image.
 
     With all pooled axes of factor 2 a lone trailing slice counts twice at every level; with other factors, or `exact`,

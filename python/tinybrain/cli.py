@@ -30,26 +30,18 @@ Examples:
 """
 
 
-class Numbers(click.ParamType):
-    """Numbers separated by commas."""
+def numbers(kind: Callable[[str], Any]) -> Callable[..., Any]:
+    """Return a callback that reads numbers separated by commas, once or (of an option given several times) for each."""
 
-    name = "numbers"
-
-    def __init__(self, kind: Callable[[str], Any], metavar: str) -> None:
-        self.kind, self.metavar = kind, metavar
-
-    def get_metavar(self, *args: Any, **kwargs: Any) -> str:
-        """Return how the help writes it."""
-        return self.metavar
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[Any, ...]:
-        """Return the numbers as a tuple."""
-        if isinstance(value, tuple):
-            return value
+    def read(ctx: click.Context, param: click.Parameter, value: Any) -> Any:
+        if value is None or isinstance(value, tuple):
+            return value if value is None else tuple(read(ctx, param, one) for one in value)
         try:
-            return tuple(self.kind(part) for part in value.split(","))
+            return tuple(kind(part) for part in value.split(","))
         except ValueError:
-            self.fail(f"{value!r} is no list of numbers such as {self.metavar}", param, ctx)
+            raise click.BadParameter(f"{value!r} is no list of numbers such as 2,2,1", ctx, param) from None
+
+    return read
 
 
 class Commands(click.Group):
@@ -81,7 +73,8 @@ def main() -> None:
 @click.argument("dst")
 @click.option(
     "--factor",
-    type=Numbers(int, "X,Y,Z"),
+    metavar="X,Y,Z",
+    callback=numbers(int),
     multiple=True,
     help="Voxels that make one of the next mip [2,2,1]; one, or one per mip.",
 )
@@ -101,14 +94,16 @@ def main() -> None:
     show_default=True,
     help="ome-zarr is 0.5.",
 )
-@click.option("--chunk", type=Numbers(int, "X,Y,Z"), help="Voxels of a chunk [some 2 MiB].")
-@click.option("--shard", type=Numbers(int, "X,Y,Z"), help="Voxels of a shard, a multiple of the chunk [no shards].")
+@click.option("--chunk", metavar="X,Y,Z", callback=numbers(int), help="Voxels of a chunk [some 2 MiB].")
+@click.option(
+    "--shard", metavar="X,Y,Z", callback=numbers(int), help="Voxels of a shard, a multiple of the chunk [no shards]."
+)
 @click.option(
     "--compression",
     help="blosc, zstd, gzip, none; precomputed: raw, compressed_segmentation, jpeg, png. With a level: zstd:5.",
 )
 @click.option("--axes", help="Axes of SRC as stored, such as zyx [as SRC says, or x, y, z, c, t].")
-@click.option("--voxel-size", type=Numbers(float, "X,Y,Z"), help="Size of a voxel [as SRC says, or 1].")
+@click.option("--voxel-size", metavar="X,Y,Z", callback=numbers(float), help="Size of a voxel [as SRC says, or 1].")
 @click.option(
     "--unit",
     type=click.Choice(["nanometer", "micrometer", "millimeter", "meter", "angstrom"]),
@@ -128,7 +123,10 @@ def main() -> None:
 )
 @click.option("--stage-depth", type=int, help="Mips made from one read at most [as the memory allows].")
 @click.option(
-    "--block", type=Numbers(int, "X,Y,Z"), help="Voxels of a block, rounded up as needed [as the memory allows]."
+    "--block",
+    metavar="X,Y,Z",
+    callback=numbers(int),
+    help="Voxels of a block, rounded up as needed [as the memory allows].",
 )
 @click.option("-q", "--quiet", is_flag=True, help="No progress.")
 @click.option("-v", "--verbose", is_flag=True, help="Tell the plan, and what was read.")
