@@ -187,6 +187,8 @@ def build(
     began = time.monotonic()
     if missing not in ("fill", "error"):
         raise ValueError(f"missing: got {missing!r}; accepted are fill and error")
+    if threads < 0:
+        raise ValueError(f"threads: got {threads}; accepted are integers of at least 0")
     options = Options(
         factor, num_mips, method, labels, sparse, exact, "precomputed" if add else format, chunk, shard, compression,
         voxel_size, unit, memory, threads, add, stage_depth, block,
@@ -413,21 +415,21 @@ class _Threads:
 
     def run(self, phase: int, indices: Iterator[int]) -> Iterator[tuple[int, int, int]]:
         running: dict[Future[int], int] = {}
-        try:
-            while True:
-                for index in indices:
-                    running[self.pool.submit(self.runner.run, phase, index)] = index
-                    if len(running) > self.at_once:
-                        break
-                if not running:
-                    return
-                ready, _ = wait(running, return_when=FIRST_COMPLETED)
-                for future in ready:
-                    index = running.pop(future)
+        failure: BaseException | None = None
+        while True:
+            while failure is None and len(running) <= self.at_once and (index := next(indices, None)) is not None:
+                running[self.pool.submit(self.runner.run, phase, index)] = index
+            if not running:
+                break
+            ready, _ = wait(running, return_when=FIRST_COMPLETED)
+            for future in ready:
+                index = running.pop(future)
+                # After a failure, those under way are waited for: what they have written is written down.
+                failure = failure or future.exception()
+                if future.exception() is None:
                     yield index, index + 1, future.result()
-        finally:
-            for future in running:
-                future.cancel()
+        if failure is not None:
+            raise failure
 
     def close(self) -> None:
         self.runner.stop.set()
@@ -455,12 +457,19 @@ class _Cluster:
 
         threads = sum(self.client.nthreads().values()) or 1
         first = [future for _ in range(2 * threads + 1) for future in submit()]
-        running = self.completed(first, with_results=True)
-        for future, result in running:
-            yield result
+        running = self.completed(first)
+        failure: BaseException | None = None
+        for future in running:
+            if future.status == "finished":
+                yield future.result()
+            else:
+                failure = failure or future.exception()
             future.release()
-            for more in submit():
-                running.add(more)
+            if failure is None:
+                for more in submit():
+                    running.add(more)
+        if failure is not None:
+            raise failure if isinstance(failure, BuildError) else BuildError(f"scheduler: {one_line(failure)}")
 
     def close(self) -> None:
         self.client.close()

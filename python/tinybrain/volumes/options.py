@@ -100,6 +100,11 @@ def settle(source: Source, dst: Any, options: Options) -> Target:
         )
     if shard is not None and options.format == "ome-zarr-0.4":
         raise ValueError("shard: OME-Zarr 0.4 has no shards; accepted formats are ome-zarr and precomputed")
+    if options.format == "precomputed" and (source.dtype.name not in precomputed.DTYPES or "t" in source.axes):
+        raise ValueError(
+            f"format: got precomputed for {source.dtype} along {', '.join(source.axes)}; accepted are "
+            f"{', '.join(precomputed.DTYPES)} along x, y, z, c"
+        )
     factors = _factors(source, method, chunk, options)
     recipe = Recipe(method, factors, source.dtype.name, options.sparse, options.exact)
     _check_sizes(recipe, source.shape)

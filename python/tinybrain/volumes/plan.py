@@ -25,7 +25,7 @@ from tinybrain.volumes.recipe import Part, Recipe
 from tinybrain.volumes.storage import Box, Shape
 
 LARGE = 256 << 20  # bytes of a task beyond which nothing gets faster
-SCRATCH = 64 << 20  # bytes that sums of a block take while they are made, piece by piece (`carry`)
+SCRATCH = 16 << 20  # bytes that sums of a block take while they are made, piece by piece (`carry`)
 
 
 class TooLittleMemory(ValueError):

@@ -14,9 +14,7 @@ from tinybrain.volumes.storage import BuildError, read_json, write_json
 from tinybrain.volumes.target import NANOMETRES, Target
 
 ENCODINGS = ("raw", "compressed_segmentation", "jpeg", "png")
-DTYPES = ("uint8", "int8", "uint16", "int16", "uint32", "int32", "uint64", "int64", "float32")
-# Mips made in a later stage must not be made of what this encoding leaves of the ones before.
-LOSSY = ("jpeg",)
+DTYPES = ("uint8", "int8", "uint16", "int16", "uint32", "int32", "uint64", "float32")
 
 
 def view(handle: Any, axes: str) -> Any:
@@ -59,9 +57,10 @@ def array_spec(target: Target, mip: int) -> dict[str, Any]:
         # Readers take the whole extent where it is smaller than a chunk.
         scale["chunk_size"] = [min(c, max(n, 1)) for c, n in zip(chunk, shape, strict=True)]
     else:
+        # Shards are runs along a space-filling curve: TensorStore makes those that come nearest to the shape.
         layout = {
             "read_chunk": {"shape": [*chunk, channels]},
-            "write_chunk": {"shape": [*_xyz(target, target.shard, 1), channels]},
+            "write_chunk": {"shape_soft_constraint": [*_xyz(target, target.shard, 1), channels]},
         }
         spec["schema"] = {"chunk_layout": layout}
     return spec

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -280,7 +281,7 @@ def _multiscales(attributes: dict[str, Any], name: str) -> tuple[About, str]:
     if names:
         about.axes = "".join(_axis(n) or "?" for n in names)
         units = [None if isinstance(axis, str) else axis.get("unit") for axis in first["axes"]]
-        about.unit = next((u for u, n in zip(units, about.axes, strict=True) if n in "xyz" and u in NANOMETRES), None)
+        about.unit = _finest([u for u, n in zip(units, about.axes, strict=True) if n in "xyz"])
         scale, shift = np.ones(len(names)), np.zeros(len(names))
         for step in steps:
             if step.get("type") == "scale":
@@ -300,12 +301,18 @@ def _read_labels(stored: _Chunked, about: About) -> None:
         about.axes = "".join(str(name) for name in names)
     if about.voxel_size or about.axes is None:
         return
-    for axis, unit, origin in zip(about.axes, stored.units, stored.origin, strict=False):
-        name = _UNITS.get(unit.base_unit, unit.base_unit) if unit is not None else None
+    names = [_UNITS.get(unit.base_unit, unit.base_unit) if unit is not None else None for unit in stored.units]
+    about.unit = _finest(names)
+    for axis, unit, name, origin in zip(about.axes, stored.units, names, stored.origin, strict=False):
         if axis in "xyz" and name in NANOMETRES:
-            about.unit = about.unit or ("nanometer" if name == "angstrom" else name)
             about.voxel_size[axis] = unit.multiplier * NANOMETRES[name]
             about.translation[axis] = origin * about.voxel_size[axis]
+
+
+def _finest(units: Sequence[str | None]) -> str | None:
+    """Return the smallest of the units that are known, or None."""
+    known = [unit for unit in units if unit in NANOMETRES]
+    return min(known, key=lambda unit: NANOMETRES[unit or ""], default=None)
 
 
 def _axis(name: str) -> str | None:
