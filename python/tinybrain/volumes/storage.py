@@ -1,0 +1,242 @@
+"""Key-value stores, boxes and bounded traffic: what every part of `tinybrain.volumes` needs of TensorStore.
+
+A *box* is a pair of corners (start, stop) in voxels. Reading and writing go piece by piece through a `Pipe`, which lets
+only so many bytes be under way: TensorStore holds encoded and decoded chunks of everything it was asked for at once, so
+that bounding what is asked for is what bounds the memory.
+
+Volumes are addressed by TensorStore's URLs of key-value stores (``file:///a/b/``, ``s3://bucket/a/``, ``memory://``);
+a plain path is a local folder.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import re
+import threading
+from collections import deque
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from tinybrain._arguments import Array
+from tinybrain.volumes._extras import extra
+
+Shape: TypeAlias = "tuple[int, ...]"
+Box: TypeAlias = "tuple[tuple[int, ...], tuple[int, ...]]"
+
+
+class BuildError(RuntimeError):
+    """Something went wrong with a volume: a chunk that can't be read, a full disk, a source that changed."""
+
+
+class Stopped(BuildError):
+    """The run was told to stop."""
+
+
+def context(threads: int) -> Any:
+    """Return a TensorStore context that caches nothing and decodes on `threads` threads."""
+    return extra("tensorstore").Context(
+        {
+            "cache_pool": {"total_bytes_limit": 0},
+            "data_copy_concurrency": {"limit": threads},
+            "file_io_concurrency": {"limit": max(4, threads)},
+        }
+    )
+
+
+def kvstore_url(path: str | os.PathLike[str]) -> str:
+    """Return the URL of a folder, ending in a slash: of a local path, or the URL itself."""
+    text = os.fspath(path)
+    if re.match(r"[a-zA-Z][a-zA-Z0-9+.-]*://", text):
+        return text if text.endswith("/") else text + "/"
+    return Path(os.path.abspath(os.path.expanduser(text))).as_uri().rstrip("/") + "/"
+
+
+def local_path(url: str) -> Path | None:
+    """Return the local folder of a URL, or None if it is elsewhere."""
+    if not url.startswith("file://"):
+        return None
+    from urllib.parse import unquote
+
+    return Path(unquote(url[len("file://") :]))
+
+
+def open_kvstore(url: str) -> Any:
+    """Open the key-value store at a URL."""
+    try:
+        return extra("tensorstore").KvStore.open(url).result()
+    except ValueError as error:
+        raise ValueError(f"path: {url} is no folder or URL that TensorStore knows: {one_line(error)}") from None
+
+
+def read_key(store: Any, key: str) -> bytes | None:
+    """Return what is stored under a key, or None."""
+    try:
+        found = store.read(key).result()
+    except ValueError as error:
+        raise BuildError(f"{store.url}{key} can't be read: {one_line(error)}") from None
+    return bytes(found.value) if found.state == "value" else None
+
+
+def read_json(store: Any, key: str) -> dict[str, Any] | None:
+    """Return the JSON object under a key, or None if there is none."""
+    text = read_key(store, key)
+    if text is None:
+        return None
+    try:
+        value = json.loads(text)
+    except ValueError as error:
+        raise BuildError(f"{store.url}{key} is not JSON: {error}") from None
+    return value if isinstance(value, dict) else None
+
+
+def write_key(store: Any, key: str, value: bytes) -> None:
+    """Store a value, whole and durably, or not at all."""
+    try:
+        store.write(key, value).result()
+    except ValueError as error:
+        raise BuildError(f"{store.url}{key} can't be written: {one_line(error)}") from None
+
+
+def write_json(store: Any, key: str, value: dict[str, Any]) -> None:
+    """Store a JSON object."""
+    write_key(store, key, json.dumps(value, indent=2).encode())
+
+
+def delete_prefix(store: Any, prefix: str) -> None:
+    """Delete everything whose key starts with `prefix`, and the folders that this empties."""
+    ts = extra("tensorstore")
+    end = prefix[:-1] + chr(ord(prefix[-1]) + 1) if prefix else ""
+    try:
+        store.delete_range(ts.KvStore.KeyRange(prefix, end)).result()
+    except ValueError as error:
+        raise BuildError(f"{store.url}{prefix} can't be deleted: {one_line(error)}") from None
+    folder = local_path(store.url + prefix)
+    if folder is not None and folder.is_dir():
+        for path, _, _ in os.walk(folder, topdown=False):
+            if not os.listdir(path):
+                os.rmdir(path)
+
+
+def one_line(error: BaseException) -> str:
+    """Return the words of an error without the details that TensorStore appends in brackets."""
+    text = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    text = re.sub(r"\s*\[(tensorstore_spec|source locations|os_error_code|http_\w+)=.*", "", text)
+    return re.sub(r"^[A-Z_]+: ", "", text)
+
+
+class Pipe:
+    """Reads or writes under way, at most `limit` bytes of them (one at least); the oldest is waited for first.
+
+    `piece` is how many bytes to ask for at once, so that two are under way.
+    """
+
+    def __init__(self, limit: int, stop: threading.Event, doing: str) -> None:
+        self.limit, self.stop, self.doing = limit, stop, doing
+        self.piece = max(1, limit // 2)
+        self._waiting: deque[tuple[int, Any]] = deque()
+        self._bytes = 0
+
+    def make_room(self, nbytes: int) -> None:
+        """Wait until `nbytes` more fit."""
+        while self._waiting and self._bytes + nbytes > self.limit:
+            self._wait()
+        if self.stop.is_set():
+            raise Stopped("stopped")
+
+    def add(self, nbytes: int, future: Any) -> None:
+        """Remember something that is under way."""
+        self._waiting.append((nbytes, future))
+        self._bytes += nbytes
+
+    def finish(self) -> None:
+        """Wait for everything."""
+        while self._waiting:
+            self._wait()
+
+    def abandon(self) -> None:
+        """Wait for everything, whatever becomes of it: buffers must not be written to after this."""
+        while self._waiting:
+            try:
+                self._wait()
+            except BuildError:
+                continue
+
+    def _wait(self) -> None:
+        nbytes, future = self._waiting.popleft()
+        self._bytes -= nbytes
+        try:
+            future.result()
+        except (ValueError, OSError) as error:
+            raise BuildError(f"{self.doing}: {one_line(error)}") from None
+
+
+def slices(box: Box) -> tuple[slice, ...]:
+    """Return the box as slices."""
+    return tuple(slice(start, stop) for start, stop in zip(*box, strict=True))
+
+
+def within(box: Box, origin: Shape) -> tuple[slice, ...]:
+    """Return the box as slices of an array that begins at `origin`."""
+    return tuple(slice(a - o, b - o) for a, b, o in zip(*box, origin, strict=True))
+
+
+def inner(index: tuple[Any, ...]) -> Any:
+    """Return an index of the last axes of an array, whatever comes before them."""
+    return (Ellipsis, *index)
+
+
+def ordered(stored: Array, order: Sequence[int]) -> Array:
+    """Return an array whose last axes lie in memory as `order` has them, with these axes in tinybrain's order."""
+    lead = stored.ndim - len(order)
+    turned: Array = stored.transpose([*range(lead), *(lead + order.index(axis) for axis in range(len(order)))])
+    return turned
+
+
+def stored_order(array: Array, order: Sequence[int]) -> Array:
+    """Return the view of an array with its last axes as `order` has them: the opposite of `ordered`."""
+    lead = array.ndim - len(order)
+    turned: Array = array.transpose([*range(lead), *(lead + axis for axis in order)])
+    return turned
+
+
+def extents(box: Box) -> Shape:
+    """Return the shape of a box."""
+    return tuple(stop - start for start, stop in zip(*box, strict=True))
+
+
+def tiles(box: Box, chunk: Sequence[int], most: int, order: Sequence[int]) -> Iterator[Box]:
+    """Cut a box into pieces of whole chunks.
+
+    Parameters
+    ----------
+    box : Box
+        What to cut.
+    chunk : sequence of int
+        Shape of the chunks, whose grid starts at 0. Pieces end on it, or where the box ends.
+    most : int
+        Voxels of a piece at most, or one chunk.
+    order : sequence of int
+        Axes from the slowest to the fastest in memory: pieces grow along the fastest first.
+    """
+    piece = list(chunk)
+    shape = extents(box)
+    for axis in reversed(order):
+        others = 1
+        for other, extent in enumerate(piece):
+            others *= 1 if other == axis else min(extent, shape[other])
+        times = max(1, min(most // max(1, others * piece[axis]), -(-shape[axis] // piece[axis]) + 1))
+        piece[axis] *= times
+        if piece[axis] < shape[axis]:
+            break
+    ranges = []
+    for start, stop, step in zip(*box, piece, strict=True):
+        cuts = [start, *range((start // step + 1) * step, stop, step), stop]
+        ranges.append(list(itertools.pairwise(cuts)))
+    for corner in itertools.product(*(ranges[axis] for axis in order)):
+        pairs = [(0, 0)] * len(order)
+        for axis, pair in zip(order, corner, strict=True):
+            pairs[axis] = pair
+        yield tuple(a for a, _ in pairs), tuple(b for _, b in pairs)

@@ -1,0 +1,225 @@
+"""What `build` reads: every format, as another library wrote it, and what it takes from its metadata."""
+
+from __future__ import annotations
+
+import functools
+import http.server
+import json
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+ts = pytest.importorskip("tensorstore")
+pytest.importorskip("ome_zarr_models")
+
+from pyramids import assert_same, in_memory, read_zarr, save_zarr3
+from tinybrain.volumes import BuildError, build
+
+FACTORS = [(2, 2, 1)] * 2
+
+
+@pytest.fixture
+def volume(rng: np.random.Generator) -> np.ndarray:
+    return rng.integers(0, 60000, (70, 41, 13), dtype=np.uint16)
+
+
+def check(source: object, to: Path, volume: np.ndarray, **options: object) -> None:
+    """Build in blocks, so that boxes begin and end anywhere."""
+    build(source, to, num_mips=2, chunk=(16, 16, 8), block=(32, 16, 8), **options)
+    assert_same(read_zarr(to, 3), in_memory(volume, "average", FACTORS))
+
+
+@pytest.mark.parametrize("order", ["C", "F"])
+@pytest.mark.parametrize("dtype", ["<u2", ">u2"])
+def test_npy(dtype: str, order: str, tmp_path: Path, volume: np.ndarray) -> None:
+    np.save(tmp_path / "in.npy", np.asarray(volume.astype(dtype), order=order))
+    check(tmp_path / "in.npy", tmp_path / "out", volume)
+
+
+@pytest.mark.parametrize("version", [2, 3])
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_zarr_of_zarr_python(version: int, order: str, tmp_path: Path, volume: np.ndarray) -> None:
+    import zarr
+
+    more = {"order": order} if version == 2 else {}
+    array = zarr.create_array(
+        tmp_path / "in.zarr", shape=volume.shape, chunks=(20, 20, 20), dtype="uint16", zarr_format=version, **more
+    )
+    array[...] = volume
+    check(tmp_path / "in.zarr", tmp_path / "out", volume)
+
+
+def test_sharded_zarr_of_zarr_python(tmp_path: Path, volume: np.ndarray) -> None:
+    import zarr
+
+    array = zarr.create_array(
+        tmp_path / "in", shape=volume.shape, shards=(32, 32, 8), chunks=(16, 8, 4), dtype="uint16"
+    )
+    array[...] = volume
+    check(tmp_path / "in", tmp_path / "out", volume)
+
+
+def save_n5(path: Path, volume: np.ndarray, **more: object) -> None:
+    metadata = {"dimensions": volume.shape, "dataType": volume.dtype.name, "blockSize": [16, 16, 8], **more}
+    spec = {"driver": "n5", "kvstore": path.as_uri() + "/", "metadata": {**metadata, "compression": {"type": "gzip"}}}
+    ts.open(spec, create=True).result().write(volume).result()
+
+
+def test_n5(tmp_path: Path, volume: np.ndarray) -> None:
+    save_n5(tmp_path / "in.n5", volume)
+    check(tmp_path / "in.n5", tmp_path / "out", volume)
+
+
+def test_n5_says_axes_and_voxel_size(tmp_path: Path, volume: np.ndarray) -> None:
+    axes = {"axes": ["z", "x", "y"], "units": ["um", "nm", "nm"], "resolution": [0.04, 4, 8]}
+    save_n5(tmp_path / "in.n5" / "s0", volume.transpose(2, 0, 1), **axes)
+    check(tmp_path / "in.n5", tmp_path / "out", volume)
+    assert scales(tmp_path / "out") == [[40, 8, 4], [40, 16, 8], [40, 32, 16]]
+
+
+def save_precomputed(path: Path, volume: np.ndarray, kind: str, **scale: object) -> None:
+    spec = {
+        "driver": "neuroglancer_precomputed",
+        "kvstore": path.as_uri() + "/",
+        "multiscale_metadata": {"type": kind, "data_type": volume.dtype.name, "num_channels": 1},
+        "scale_metadata": {"size": volume.shape, "encoding": "raw", "chunk_size": [16, 16, 8], **scale},
+    }
+    ts.open(spec, create=True).result()[..., 0].write(volume).result()
+
+
+def scales(path: Path) -> list[list[float]]:
+    """Scales along z, y, x as the metadata has them."""
+    multiscales = json.loads((path / "zarr.json").read_text())["attributes"]["ome"]["multiscales"][0]
+    return [dataset["coordinateTransformations"][0]["scale"] for dataset in multiscales["datasets"]]
+
+
+def test_precomputed(tmp_path: Path, volume: np.ndarray) -> None:
+    save_precomputed(tmp_path / "in", volume, "image", resolution=[4, 4, 40], voxel_offset=[100, 20, 3])
+    check(tmp_path / "in", tmp_path / "out", volume)
+    assert scales(tmp_path / "out") == [[40, 4, 4], [40, 8, 8], [40, 16, 16]]
+    multiscales = json.loads((tmp_path / "out" / "zarr.json").read_text())["attributes"]["ome"]["multiscales"][0]
+    shifts = [dataset["coordinateTransformations"][1]["translation"] for dataset in multiscales["datasets"]]
+    assert shifts == [[120, 80, 400], [120, 82, 402], [120, 86, 406]]
+
+
+def test_a_precomputed_segmentation_says_that_it_is_labels(tmp_path: Path, rng: np.random.Generator) -> None:
+    labels = rng.integers(0, 3, (40, 30, 9)).astype(np.uint64)
+    save_precomputed(tmp_path / "in", labels, "segmentation", resolution=[4, 4, 40])
+    report = build(tmp_path / "in", tmp_path / "out", num_mips=2)
+    assert report.method == "mode"
+    assert_same(read_zarr(tmp_path / "out", 3), in_memory(labels, "mode", FACTORS))
+
+
+@pytest.mark.parametrize("format", ["ome-zarr", "ome-zarr-0.4"])
+def test_ome_zarr_is_read_at_mip_0(format: str, tmp_path: Path, volume: np.ndarray) -> None:
+    np.save(tmp_path / "in.npy", volume)
+    more = {"voxel_size": (0.004, 0.004, 0.04), "unit": "micrometer", "format": format}
+    build(tmp_path / "in.npy", tmp_path / "first", num_mips=1, **more)
+    check(tmp_path / "first", tmp_path / "out", volume)
+    assert scales(tmp_path / "out")[0] == [0.04, 0.004, 0.004]
+    check(tmp_path / "first" / "0", tmp_path / "array", volume, axes="zyx")
+
+
+def test_ome_zarr_labels_stay_labels(tmp_path: Path, rng: np.random.Generator) -> None:
+    labels = rng.integers(0, 3, (40, 30, 9)).astype(np.uint32)
+    np.save(tmp_path / "in.npy", labels)
+    build(tmp_path / "in.npy", tmp_path / "first", num_mips=0, labels=True)
+    assert build(tmp_path / "first", tmp_path / "out", num_mips=1).method == "mode"
+
+
+def save_slices(folder: Path, volume: np.ndarray, **options: object) -> None:
+    import tifffile
+
+    folder.mkdir()
+    for z in range(volume.shape[2]):
+        # Names that sort as numbers only.
+        tifffile.imwrite(folder / f"slice{z}.tif", volume[:, :, z].T, **options)
+
+
+@pytest.mark.parametrize("options", [{}, {"compression": "zlib"}, {"tile": (16, 32)}, {"byteorder": ">"}], ids=str)
+def test_a_folder_of_tiffs(options: dict, tmp_path: Path, volume: np.ndarray) -> None:
+    save_slices(tmp_path / "in", volume, **options)
+    check(tmp_path / "in", tmp_path / "out", volume)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"compression": "zlib"}, {"bigtiff": True}, {"imagej": True}, {"byteorder": ">"}, {"tile": (16, 32)}],
+    ids=str,
+)
+def test_a_tiff_of_pages(options: dict, tmp_path: Path, volume: np.ndarray) -> None:
+    import tifffile
+
+    tifffile.imwrite(tmp_path / "in.tif", volume.T, metadata={"axes": "ZYX"}, **options)
+    check(tmp_path / "in.tif", tmp_path / "out", volume)
+
+
+def test_samples_of_a_tiff_are_channels(tmp_path: Path, rng: np.random.Generator) -> None:
+    import tifffile
+
+    volume = rng.integers(0, 255, (37, 20, 5, 3), dtype=np.uint8)  # x, y, z, c
+    tifffile.imwrite(tmp_path / "in.tif", volume.transpose(2, 1, 0, 3), photometric="rgb", compression="zlib")
+    report = build(tmp_path / "in.tif", tmp_path / "out", num_mips=1)
+    assert report.axes == "xyzc"
+    assert_same(read_zarr(tmp_path / "out", 2), in_memory(volume, "average", [(2, 2, 1, 1)]))
+
+
+def test_a_slice_of_another_size_is_named(tmp_path: Path, volume: np.ndarray) -> None:
+    import tifffile
+
+    save_slices(tmp_path / "in", volume)
+    tifffile.imwrite(tmp_path / "in" / "slice7.tif", volume[:50, :, 7].T)
+    with pytest.raises(BuildError, match=r"slice7\.tif is uint16 of shape \(41, 50\)"):
+        build(tmp_path / "in", tmp_path / "out", num_mips=1)
+    assert json.loads((tmp_path / "out" / "tinybrain-build.json").read_text())["state"] == "incomplete"
+
+
+def test_a_tensorstore_spec(tmp_path: Path, volume: np.ndarray) -> None:
+    save_zarr3(tmp_path / "in.zarr", volume, (16, 16, 16))
+    spec = {"driver": "zarr3", "kvstore": {"driver": "file", "path": str(tmp_path / "in.zarr") + "/"}}
+    check(spec, tmp_path / "out", volume)
+    check(json.dumps(spec), tmp_path / "json", volume)
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[str]:
+    """Serve the folder by HTTP on a free port."""
+
+    class Quiet(http.server.SimpleHTTPRequestHandler):
+        def log_message(self, *args: object) -> None:
+            pass
+
+    handler = functools.partial(Quiet, directory=str(tmp_path))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as running:
+        thread = threading.Thread(target=running.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{running.server_address[1]}"
+        running.shutdown()
+        thread.join()
+
+
+def test_a_url(tmp_path: Path, volume: np.ndarray, server: str) -> None:
+    save_zarr3(tmp_path / "in.zarr", volume, (16, 16, 16))
+    check(f"{server}/in.zarr", tmp_path / "out", volume)
+    check(f"zarr3://{server}/in.zarr/", tmp_path / "prefixed", volume)
+
+
+def test_chunks_that_are_not_stored_are_the_fill_value_or_an_error(tmp_path: Path, volume: np.ndarray) -> None:
+    save_zarr3(tmp_path / "in.zarr", volume, (16, 16, 16), fill_value=7)
+    (tmp_path / "in.zarr" / "c" / "1" / "1" / "0").unlink()
+    volume[16:32, 16:32] = 7
+    check(tmp_path / "in.zarr", tmp_path / "out", volume)
+    with pytest.raises(BuildError, match="source: .*in.zarr.*missing"):
+        build(tmp_path / "in.zarr", tmp_path / "strict", num_mips=1, missing="error")
+
+
+@pytest.mark.parametrize("dtype", ["uint32", "int32", "uint64", "int64", "bool"])
+def test_labels_are_asked_for_never_guessed(dtype: str, tmp_path: Path) -> None:
+    np.save(tmp_path / "in.npy", np.zeros((8, 8, 8), dtype))
+    with pytest.raises(ValueError, match=f"method: .*{dtype}, which may be an image or labels; accepted are --labels"):
+        build(tmp_path / "in.npy", tmp_path / "out")
+    assert build(tmp_path / "in.npy", tmp_path / "out", labels=True, num_mips=1).method == "mode"
+    assert build(tmp_path / "in.npy", tmp_path / "mean", method="average", num_mips=1).method == "mean"
