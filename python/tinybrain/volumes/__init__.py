@@ -1,0 +1,1 @@
+"""Multiscale volumes on disk."""
