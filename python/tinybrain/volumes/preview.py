@@ -2,8 +2,8 @@
 
 What is read does not grow with the volume. A mip whose slice is small is drawn whole; of a larger one, a window of fixed
 size around the middle is drawn voxel by pixel, with a map that shows where it lies. All mips show the slice at the same
-position. Contrast comes from the smallest mip that has enough voxels, and is the same in all, so that brightness can be
-compared; labels have Neuroglancer's colours (`colours`). The drawing itself is in `sheet`.
+position. Contrast comes from percentiles of all panels and is the same in all, so that brightness can be compared; labels
+have Neuroglancer's colours (`colours`). The drawing itself is in `sheet`.
 """
 
 from __future__ import annotations
@@ -26,8 +26,6 @@ Box = tuple[slice, ...]
 
 SIZE = 320  # pixels of a side of a panel
 _MOST_DECODED = 256 << 20  # bytes of chunks read for one panel; single chunks above that are read nevertheless
-_SAMPLE = 1 << 20  # voxels that contrast is taken from, at most
-_ENOUGH = 4096  # at least, where there are so many
 
 
 @dataclass(frozen=True)
@@ -186,12 +184,14 @@ def _panels(
         [mip.store[_index(pyramid, mip, plane, box, c.index)].read() for c in channels]
         for mip, box in zip(pyramid.mips, boxes, strict=True)
     ]
+    planes = [
+        [_rows_first(_result(future, k), plane) for future in futures] for k, futures in enumerate(reading)
+    ]
     if kind == "image":
-        channels = _with_contrast(pyramid, plane, channels)
+        channels = _with_contrast(pyramid, planes, channels)
     panels = []
-    for k, (mip, box, futures) in enumerate(zip(pyramid.mips, boxes, reading, strict=True)):
-        planes = [_rows_first(_result(future, k), plane) for future in futures]
-        pixels = label_colours(planes[0]) if kind == "labels" else blended(planes, channels)
+    for k, (mip, box, parts) in enumerate(zip(pyramid.mips, boxes, planes, strict=True)):
+        pixels = label_colours(parts[0]) if kind == "labels" else blended(parts, channels)
         panels.append(
             Panel(
                 pixels=pixels,
@@ -297,32 +297,19 @@ def _rows_first(part: Array, plane: Plane) -> Array:
     return part if plane.rows < plane.columns else part.T
 
 
-def _with_contrast(pyramid: Pyramid, plane: Plane, channels: Sequence[Channel]) -> Sequence[Channel]:
-    """Take the contrast of each channel from the smallest mip with enough voxels, three bytes sharing one."""
-    space = pyramid.xyz
-    numbers = range(len(pyramid.mips))
-    number = next(
-        (k for k in reversed(numbers) if math.prod(pyramid.mips[k].shape[j] for j in space) >= _ENOUGH), 0
-    )
-    mip = pyramid.mips[number]
-    # A block around the middle, of few chunks where they are large.
-    side = round(_SAMPLE ** (1 / len(space)))
-    box: dict[int, slice] = {}
-    while True:
-        for k in space:
-            n = min(mip.shape[k], side)
-            box[k] = slice((mip.shape[k] - n) // 2, (mip.shape[k] - n) // 2 + n)
-        if _decoded(mip, box) <= _MOST_DECODED or side <= 16:
-            break
-        side //= 2
-    reading = [mip.store[_index(pyramid, mip, plane, box, c.index)].read() for c in channels]
-    samples = [_result(future, number) for future in reading]
-    if mip.dtype == "bool":
+def _with_contrast(
+    pyramid: Pyramid, planes: Sequence[Sequence[Array]], channels: Sequence[Channel]
+) -> Sequence[Channel]:
+    """Give each channel the range that all its panels lie in. Pictures of red, green and blue have one range."""
+    if pyramid.mips[0].dtype == "bool":
         return [replace(c, low=0.0, high=1.0) for c in channels]
-    bounds = [contrast(sample) for sample in samples]
-    if len(channels) == 3 and mip.dtype == "uint8" and not pyramid.channels:
-        bounds = [contrast(np.concatenate([s.ravel() for s in samples]))] * 3
-    return [replace(c, low=low, high=high) for c, (low, high) in zip(channels, bounds, strict=True)]
+    ranges = [[contrast(part) for part in parts] for parts in zip(*planes, strict=True)]
+    if len(channels) == 3 and pyramid.mips[0].dtype == "uint8" and not pyramid.channels:
+        ranges = [[one for several in ranges for one in several]] * 3
+    return [
+        replace(c, low=min(low for low, _ in of), high=max(high for _, high in of))
+        for c, of in zip(channels, ranges, strict=True)
+    ]
 
 
 # --- What is written beside it --------------------------------------------------------------------

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import os
+import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,6 +30,7 @@ _ACCENT = (255, 190, 60)
 _MARGIN, _GAP, _HEAD, _LINE = 28, 20, 74, 19
 _MOST_COLUMNS = 4
 _MAP = 76  # pixels of the longer side of a map
+_SPELLED = str.maketrans({"×": "x", "µ": "u", "μ": "u", "–": "-", "ß": "ss"})
 
 
 def checked_target(out: str | os.PathLike[str]) -> Path:
@@ -93,9 +95,16 @@ def _font(size: int) -> Any:
     return ImageFont.load_default(size)
 
 
+def _plain(text: str) -> str:
+    """Write a text in the letters that Pillow's own font has: ASCII and a few more; the same picture on every machine."""
+    text = unicodedata.normalize("NFKD", text.translate(_SPELLED))
+    text = "".join(c for c in text if not unicodedata.combining(c))
+    return "".join(c if c in "·…°" or (c.isascii() and c.isprintable()) else "?" for c in text)
+
+
 def _fitted(text: str, size: int, width: float) -> str:
-    """Cut what is too long out of the middle of a text. Control characters, and what the font lacks, become "?"."""
-    text = "".join(c if c.isprintable() else "?" for c in text)
+    """Write a text in letters that there are, and cut what is too long out of its middle."""
+    text = _plain(text)
     if _font(size).getlength(text) <= width:
         return text
     keep = len(text) - 1
@@ -115,19 +124,22 @@ def _legend(pen: Any, legend: Sequence[tuple[str, tuple[int, int, int]]], right:
 
 
 def _drawn(panel: Panel, size: int) -> Image:
-    """Draw the voxels of a panel as large as fits: in whole steps where they are few, averaged where they are many."""
+    """Draw the voxels of a panel as large as fits, as squares of one size; averaged where there are more than pixels.
+
+    Colours of labels are not mixed: a voxel is a pixel more or less.
+    """
     from PIL import Image
 
     high, wide = panel.pixels.shape[:2]
     tall, broad = high * max(panel.aspect, 1.0), wide * max(1 / panel.aspect, 1.0)
     zoom = min(size / tall, size / broad)
-    if zoom > 1:
-        zoom = math.floor(zoom) if zoom * 0.75 < math.floor(zoom) else zoom
     shape = (max(1, round(broad * zoom)), max(1, round(tall * zoom)))
     made = Image.fromarray(np.ascontiguousarray(panel.pixels))
-    smaller = shape[0] < wide or shape[1] < high
-    way = Image.Resampling.BOX if smaller and not panel.is_labels else Image.Resampling.NEAREST
-    return made.resize(shape, way)
+    if panel.is_labels:
+        return made.resize(shape, Image.Resampling.NEAREST)
+    # Whole steps first, so that averaging leaves voxels square.
+    steps = (wide * math.ceil(shape[0] / wide), high * math.ceil(shape[1] / high))
+    return made.resize(steps, Image.Resampling.NEAREST).resize(shape, Image.Resampling.BOX)
 
 
 def _framed(panel: Panel, smallest: Image | None, size: int) -> Image:
@@ -148,7 +160,7 @@ def _framed(panel: Panel, smallest: Image | None, size: int) -> Image:
 
 def _map(square: Image, pen: Any, panel: Panel, smallest: Image | None, size: int) -> None:
     """Draw the whole slice, small, in a corner, and on it a frame around the window that is shown."""
-    from PIL import Image
+    from PIL import Image, ImageEnhance
 
     assert panel.crop is not None
     left, top, right, bottom = panel.crop
@@ -158,12 +170,13 @@ def _map(square: Image, pen: Any, panel: Panel, smallest: Image | None, size: in
         smallest = Image.new("RGB", (max(8, round(wide * zoom)), max(8, round(high * zoom))), _GROUND)
     x, y = size - smallest.width - 9, size - smallest.height - 9
     pen.rectangle((x - 2, y - 2, x + smallest.width + 1, y + smallest.height + 1), fill=_GROUND, outline=_EDGE)
-    square.paste(smallest, (x, y))
+    square.paste(ImageEnhance.Brightness(smallest).enhance(0.4), (x, y))
     # Windows of large volumes are a dot there; the frame has some pixels in any case.
-    middle = (x + (left + right) / 2 * smallest.width, y + (top + bottom) / 2 * smallest.height)
+    across, down = (left + right) / 2 * smallest.width, (top + bottom) / 2 * smallest.height
     half = (max((right - left) * smallest.width / 2, 2), max((bottom - top) * smallest.height / 2, 2))
-    frame = [round(middle[0] - half[0]), round(middle[1] - half[1]), round(middle[0] + half[0]) - 1]
-    pen.rectangle((*frame, round(middle[1] + half[1]) - 1), outline=_ACCENT)
+    frame = [round(across - half[0]), round(down - half[1]), round(across + half[0]), round(down + half[1])]
+    square.paste(smallest.crop(tuple(frame)), (x + frame[0], y + frame[1]))
+    pen.rectangle((x + frame[0], y + frame[1], x + frame[2] - 1, y + frame[3] - 1), outline=_ACCENT)
 
 
 def _bar(pen: Any, panel: Panel, zoom: float, size: int) -> None:
@@ -174,7 +187,7 @@ def _bar(pen: Any, panel: Panel, zoom: float, size: int) -> None:
     power = 10.0 ** math.floor(math.log10(most))
     length = next(step * power for step in (5, 2, 1) if step * power <= most * (1 + 1e-9))
     pixels = round(length / panel.width * zoom)
-    text = _length(length, panel.unit)
+    text = _plain(_length(length, panel.unit))
     y = size - 16
     box = (8, y - 20, 8 + max(pixels, _font(12).getlength(text)) + 12, y + 9)
     pen.rectangle(box, fill=_GROUND)
