@@ -180,21 +180,14 @@ def _panels(
     """Read the slices of all mips, and colour them."""
     channels = _chosen_channels(pyramid, kind, channel)
     boxes = [_box(mip, plane, _middle(pyramid, plane), size) for mip in pyramid.mips]
-    reading = [
-        [mip.store[_index(pyramid, mip, plane, box, c.index)].read() for c in channels]
-        for mip, box in zip(pyramid.mips, boxes, strict=True)
-    ]
-    planes = [
-        [_rows_first(_result(future, k), plane) for future in futures] for k, futures in enumerate(reading)
-    ]
+    planes = _read(pyramid, plane, boxes, channels)
     if kind == "image":
         channels = _with_contrast(pyramid, planes, channels)
     panels = []
     for k, (mip, box, parts) in enumerate(zip(pyramid.mips, boxes, planes, strict=True)):
-        pixels = label_colours(parts[0]) if kind == "labels" else blended(parts, channels)
         panels.append(
             Panel(
-                pixels=pixels,
+                pixels=label_colours(parts[0]) if kind == "labels" else blended(parts, channels),
                 aspect=_aspect(mip, plane),
                 crop=_crop(mip, plane, box),
                 width=mip.scale[plane.columns],
@@ -204,6 +197,25 @@ def _panels(
             )
         )
     return panels, channels
+
+
+def _read(
+    pyramid: Pyramid, plane: Plane, boxes: Sequence[dict[int, slice]], channels: Sequence[Channel]
+) -> list[list[Array]]:
+    """Read a part of a slice of every mip and channel, all at once."""
+    reading = [
+        [mip.store[_index(pyramid, mip, plane, box, c.index)].read() for c in channels]
+        for mip, box in zip(pyramid.mips, boxes, strict=True)
+    ]
+    return [[_rows_first(_result(future, k), plane) for future in futures] for k, futures in enumerate(reading)]
+
+
+def drawn_channels(pyramid: Pyramid) -> Sequence[Channel]:
+    """Return the channels of an image that are drawn, with the colours and the contrast that its preview has."""
+    plane = chosen_plane(pyramid, None, None, 0)
+    channels = _chosen_channels(pyramid, "image", None)
+    boxes = [_box(mip, plane, _middle(pyramid, plane), SIZE) for mip in pyramid.mips]
+    return _with_contrast(pyramid, _read(pyramid, plane, boxes, channels), channels)
 
 
 def _chosen_channels(pyramid: Pyramid, kind: Kind, channel: int | None) -> Sequence[Channel]:
