@@ -1,7 +1,7 @@
 """A real headless Chromium for tests: the page drawn by software WebGL, its console, its pictures.
 
-The browser is the system's (Debian's package ``chromium``), or the one that the environment's TINYBRAIN_CHROMIUM names; it
-is driven by playwright, which needs no browser of its own.
+The browser is the system's (Debian's package ``chromium``), or the one that the environment's TINYBRAIN_CHROMIUM names;
+it is driven by playwright, which needs no browser of its own.
 """
 
 from __future__ import annotations
@@ -49,7 +49,9 @@ class Tab:
 
     def _failed(self, request: Any) -> None:
         # What the page itself broke off counts as aborted, and so does the empty body of a HEAD.
-        self._note(f"failed: {request.method} {request.url} {request.failure}", "ERR_ABORTED" not in str(request.failure))
+        self._note(
+            f"failed: {request.method} {request.url} {request.failure}", "ERR_ABORTED" not in str(request.failure)
+        )
 
     def picture(self) -> npt.NDArray[np.uint8]:
         """Return what the tab shows, of shape (rows, columns, 3)."""

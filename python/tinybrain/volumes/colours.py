@@ -1,8 +1,8 @@
 """Voxels to colours: labels by a hash, images by contrast, channels by their colours.
 
-The colour of a label depends on nothing but the label: it is the one that Neuroglancer gives it, so that a preview and the
-viewer agree, in every mip, run and volume. Neuroglancer takes hue and saturation from a hash of the 64 bits of the label
-(two rounds of a murmur hash, the lower half first) at full value; 0, background, is black.
+The colour of a label depends on nothing but the label: it is the one that Neuroglancer gives it, so that a preview and
+the viewer agree, in every mip, run and volume. Neuroglancer takes hue and saturation from a hash of the 64 bits of the
+label (two rounds of a murmur hash, the lower half first) at full value; 0, background, is black.
 """
 
 from __future__ import annotations
@@ -21,7 +21,14 @@ _PERCENTILES = (0.5, 99.5)
 _GREY: Rgb = (255, 255, 255)
 _PRIMARY: tuple[Rgb, ...] = ((255, 0, 0), (0, 255, 0), (0, 0, 255))
 # Magenta and green first: told apart by everybody.
-_DISTINCT: tuple[Rgb, ...] = ((255, 60, 255), (60, 255, 60), (60, 200, 255), (255, 180, 40), (255, 70, 70), (90, 90, 255))
+_DISTINCT: tuple[Rgb, ...] = (
+    (255, 60, 255),
+    (60, 255, 60),
+    (60, 200, 255),
+    (255, 180, 40),
+    (255, 70, 70),
+    (90, 90, 255),
+)
 
 
 def label_colours(labels: Array) -> npt.NDArray[np.uint8]:
@@ -58,7 +65,8 @@ def _hashed(state: npt.NDArray[np.uint32], value: npt.NDArray[np.uint32]) -> npt
     value = (value << np.uint32(15)) | (value >> np.uint32(17))
     state = state ^ (value * np.uint32(0x1B873593))
     state = (state << np.uint32(13)) | (state >> np.uint32(19))
-    return state * np.uint32(5) + np.uint32(0xE6546B64)
+    mixed: npt.NDArray[np.uint32] = state * np.uint32(5) + np.uint32(0xE6546B64)
+    return mixed
 
 
 @dataclass(frozen=True)
@@ -85,11 +93,11 @@ class Channel:
 
 
 def channel_colours(count: int, metadata: Sequence[dict[str, Any]], dtype: str) -> list[Channel]:
-    """Choose the channels to draw, and their colours: as the volume says, else primaries of three bytes, else distinct."""
+    """Choose the channels to draw, and colours: the volume's; else red, green and blue for three of uint8, or others."""
     if count == 1:
         return [Channel(0, _GREY)]
     palette = _PRIMARY if count == 3 and dtype == "uint8" else _DISTINCT
-    found = []
+    found: list[Channel] = []
     for index in range(count):
         about = metadata[index] if index < len(metadata) else {}
         if about.get("active") is False or (len(found) == len(_DISTINCT)):

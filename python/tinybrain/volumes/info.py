@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 COUNTING = 5.0  # seconds
+_TIMES = " \N{MULTIPLICATION SIGN} "
 
 
 def info(path: str | os.PathLike[str], *, seconds: float = COUNTING) -> dict[str, Any]:
@@ -32,9 +33,9 @@ def info(path: str | os.PathLike[str], *, seconds: float = COUNTING) -> dict[str
     Returns
     -------
     dict
-        As ``tinybrain info --json`` prints it: ``path``, ``format``, ``kind`` ("image" or "labels"), ``method`` or None,
-        ``complete``, ``axes`` (``name``, ``type``, ``unit``), ``channels`` (their names), ``nbytes``, ``bytes_on_disk``
-        and ``mips``. Each mip has ``mip``, ``path``, ``shape``, ``dtype``, ``scale``, ``translation`` (in the units of
+        As ``tinybrain info --json`` prints it: ``path``, ``format``, ``kind`` ("image" or "labels"), ``method`` or
+        None, ``complete``, ``axes`` (``name``, ``type``, ``unit``), ``channels`` (their names), ``nbytes``,
+        ``bytes_on_disk`` and ``mips``. Each mip has ``mip``, ``path``, ``shape``, ``dtype``, ``scale``, ``translation`` (in the units of
         the axes; of the centre of the first voxel), ``chunk``, ``shard`` or None, ``codecs``, ``nbytes``,
         ``bytes_on_disk``, ``files`` and ``counted`` (False: the two are lower bounds; None, as they are, for volumes
         that are not on a local disk). Entries per axis have the order of ``axes``, which is that of the arrays.
@@ -113,11 +114,11 @@ def print_table(description: dict[str, Any], console: Console) -> None:
     for mip in mips:
         row = [str(mip["mip"]), _product(mip["shape"]), _lengths(mip["scale"], axes)]
         row += [_lengths(mip["translation"], axes, ", ")] * offset
-        row += [_product(mip["chunk"])] + [_product(mip["shard"]) if mip["shard"] else "–"] * sharded
+        row += [_product(mip["chunk"])] + [_product(mip["shard"]) if mip["shard"] else "-"] * sharded
         sign = "" if mip["counted"] is not False else "≥ "
         row.append(human(mip["nbytes"]))
-        row.append("–" if mip["bytes_on_disk"] is None else sign + human(mip["bytes_on_disk"]))
-        row.append("–" if mip["files"] is None else f"{sign}{mip['files']:,}")
+        row.append("-" if mip["bytes_on_disk"] is None else sign + human(mip["bytes_on_disk"]))
+        row.append("-" if mip["files"] is None else f"{sign}{mip['files']:,}")
         table.add_row(*map(Text, row))
     console.print(table)
 
@@ -154,10 +155,10 @@ def human(nbytes: int) -> str:
 
 
 def _product(values: list[int]) -> str:
-    return " × ".join(f"{value:,}" if value else "all" for value in values)
+    return _TIMES.join(f"{value:,}" if value else "all" for value in values)
 
 
-def _lengths(values: list[float], axes: list[Axis], between: str = " × ") -> str:
+def _lengths(values: list[float], axes: list[Axis], between: str = _TIMES) -> str:
     """Write lengths along the axes of space, the unit once where it is the same for all."""
     kept = [(v, axis.short_unit) for v, axis in zip(values, axes, strict=True) if axis.type == "space"]
     units = {unit for _, unit in kept}

@@ -22,8 +22,9 @@ def _one_line() -> Iterator[None]:
     try:
         yield
     except (ValueError, TypeError, OSError, ImportError) as error:
-        text = " ".join(str(error).split())
-        raise click.ClickException(text.removeprefix("path: ") or type(error).__name__) from None
+        text = " ".join(str(error).split()).removeprefix("path: ") or type(error).__name__
+        click.echo(f"tinybrain: {text}", err=True)
+        click.get_current_context().exit(1)
 
 
 @click.command(

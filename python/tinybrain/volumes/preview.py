@@ -1,9 +1,9 @@
 """A contact sheet of a multiscale volume: one slice of every mip, side by side, in a PNG.
 
-What is read does not grow with the volume. A mip whose slice is small is drawn whole; of a larger one, a window of fixed
-size around the middle is drawn voxel by pixel, with a map that shows where it lies. All mips show the slice at the same
-position. Contrast comes from percentiles of all panels and is the same in all, so that brightness can be compared; labels
-have Neuroglancer's colours (`colours`). The drawing itself is in `sheet`.
+What is read does not grow with the volume. A mip whose slice is small is drawn whole; of a larger one, a window of
+fixed size around the middle is drawn voxel by pixel, with a map that shows where it lies. All mips show the slice at
+the same position. Contrast comes from percentiles of all panels and is the same in all, so that brightness can be compared;
+labels have Neuroglancer's colours (`colours`). The drawing itself is in `sheet`.
 """
 
 from __future__ import annotations
@@ -137,7 +137,9 @@ def preview(
     plane = chosen_plane(pyramid, axis, slice, time)
     panels, channels = _panels(pyramid, plane, shown, channel, size)
     names = [(c.name or f"channel {c.index}", c.colour) for c in channels] if len(channels) > 1 else []
-    sheet.draw(target, panels, title=_title(pyramid), subtitle=_subtitle(pyramid, plane, shown), legend=names, size=size)
+    sheet.draw(
+        target, panels, title=_title(pyramid), subtitle=_subtitle(pyramid, plane, shown), legend=names, size=size
+    )
     return target
 
 
@@ -297,7 +299,7 @@ def _index(pyramid: Pyramid, mip: Mip, plane: Plane, box: dict[int, slice], chan
 
 
 def _result(future: Any, mip: int) -> Array:
-    from tinybrain.volumes.layouts import reason
+    from tinybrain.volumes.root import reason
 
     try:
         return np.asarray(future.result())
@@ -338,9 +340,9 @@ def _crop(mip: Mip, plane: Plane, box: dict[int, slice]) -> tuple[float, float, 
 def _caption(pyramid: Pyramid, number: int, box: dict[int, slice], plane: Plane) -> tuple[str, ...]:
     mip = pyramid.mips[number]
     space = pyramid.xyz
-    lines = [f"mip {number}", " × ".join(f"{mip.shape[k]:,}" for k in space), _voxel_size(pyramid, mip)]
+    lines = [f"mip {number}", " x ".join(f"{mip.shape[k]:,}" for k in space), _voxel_size(pyramid, mip)]
     if _crop(mip, plane, box) is not None:
-        parts = (f"{pyramid.axes[k].name} {box[k].start:,} – {box[k].stop - 1:,}" for k in (plane.columns, plane.rows))
+        parts = (f"{pyramid.axes[k].name} {box[k].start:,} - {box[k].stop - 1:,}" for k in (plane.columns, plane.rows))
         lines.append("window: " + ", ".join(parts))
     return tuple(lines)
 
@@ -350,8 +352,8 @@ def _voxel_size(pyramid: Pyramid, mip: Mip) -> str:
     units = [pyramid.axes[k].short_unit for k in pyramid.xyz]
     sizes = [f"{mip.scale[k]:.4g}" for k in pyramid.xyz]
     if len(set(units)) == 1:
-        return " × ".join(sizes) + (f" {units[0]}" if units[0] else "")
-    return " × ".join(f"{size} {unit}".rstrip() for size, unit in zip(sizes, units, strict=True))
+        return " x ".join(sizes) + (f" {units[0]}" if units[0] else "")
+    return " x ".join(f"{size} {unit}".rstrip() for size, unit in zip(sizes, units, strict=True))
 
 
 def _title(pyramid: Pyramid) -> str:

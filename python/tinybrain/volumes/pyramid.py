@@ -4,11 +4,11 @@ OME-Zarr 0.4 and 0.5 (images and labels), Neuroglancer Precomputed and multiscal
 the shape, the voxel size and the place of each, in the order of axes that the volume has on disk. `info`, `preview` and
 `view` stand on this. Opening reads metadata alone, whatever the size of the volume, and nothing is ever written.
 
-How each format says these things is in `layouts`.
+How each format says these things is in `layouts` and the readers it names.
 
 Positions are those of voxel centres, as OME-Zarr has them: the centre of voxel i of a mip is at
-``translation + i * scale``, in the unit of the axis. Neuroglancer Precomputed counts from corners of voxels; half a voxel
-is put between the two, so that the first voxel of its mip 0 is at ``voxel_offset * resolution``.
+``translation + i * scale``, in the unit of the axis. Neuroglancer Precomputed counts from corners of voxels; half a
+voxel is put between the two, so that the first voxel of its mip 0 is at ``voxel_offset * resolution``.
 """
 
 from __future__ import annotations

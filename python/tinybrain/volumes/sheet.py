@@ -1,7 +1,6 @@
 """The contact sheet: panels in rows, captions, maps of where windows lie, bars of length. Drawn by Pillow.
 
-Pillow and not matplotlib: the extra stays small, and a pixel of a panel is a voxel or a whole number of them wherever the
-panel has room for that.
+Pillow and not matplotlib: the extra stays small, and every pixel is ours to place.
 """
 
 from __future__ import annotations
@@ -14,6 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from tinybrain.volumes._extras import extra
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -30,15 +31,12 @@ _ACCENT = (255, 190, 60)
 _MARGIN, _GAP, _HEAD, _LINE = 28, 20, 74, 19
 _MOST_COLUMNS = 4
 _MAP = 76  # pixels of the longer side of a map
-_SPELLED = str.maketrans({"×": "x", "µ": "u", "μ": "u", "–": "-", "ß": "ss"})
+_SPELLED = str.maketrans({"\N{MICRO SIGN}": "u", "\N{GREEK SMALL LETTER MU}": "u"})
 
 
 def checked_target(out: str | os.PathLike[str]) -> Path:
     """Return the path of the picture, or raise an error if it cannot become one."""
-    try:
-        from PIL import Image
-    except ImportError as error:
-        raise ImportError(f'{error.name} is not installed: pip install "tinybrain[volumes]"', name=error.name) from None
+    Image = extra("PIL.Image")
     target = Path(out)
     if target.is_dir():
         raise ValueError(f"out: {target} is a directory; accepted is the name of a picture such as preview.png")
@@ -96,7 +94,7 @@ def _font(size: int) -> Any:
 
 
 def _plain(text: str) -> str:
-    """Write a text in the letters that Pillow's own font has: ASCII and a few more; the same picture on every machine."""
+    """Write a text in the letters of Pillow's own font, which is there on every machine: ASCII, and few more."""
     text = unicodedata.normalize("NFKD", text.translate(_SPELLED))
     text = "".join(c for c in text if not unicodedata.combining(c))
     return "".join(c if c in "·…°" or (c.isascii() and c.isprintable()) else "?" for c in text)
@@ -175,7 +173,7 @@ def _map(square: Image, pen: Any, panel: Panel, smallest: Image | None, size: in
     across, down = (left + right) / 2 * smallest.width, (top + bottom) / 2 * smallest.height
     half = (max((right - left) * smallest.width / 2, 2), max((bottom - top) * smallest.height / 2, 2))
     frame = [round(across - half[0]), round(down - half[1]), round(across + half[0]), round(down + half[1])]
-    square.paste(smallest.crop(tuple(frame)), (x + frame[0], y + frame[1]))
+    square.paste(smallest.crop((frame[0], frame[1], frame[2], frame[3])), (x + frame[0], y + frame[1]))
     pen.rectangle((x + frame[0], y + frame[1], x + frame[2] - 1, y + frame[3] - 1), outline=_ACCENT)
 
 

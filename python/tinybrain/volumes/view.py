@@ -1,38 +1,42 @@
 """A multiscale volume in Neuroglancer: the viewer's page and the volume's files, served to this machine's browser.
 
-The page comes from the `neuroglancer` package, whose server (tornado) is bound to the loopback address. The volume itself
-is served by the same server, so that the browser asks one origin for everything: nothing is opened for other origins, and
-one port is enough for a tunnel to a remote machine. Neuroglancer reads the files in their own format, with all mips; a
-volume that has a URL already is read from there.
-
-What is served: GET and HEAD of files below the volume's directory, to whoever knows a token of 160 random bits that is
-made for each call and is in no address but that of the viewer's own requests. Links out of the directory are not followed
-unless `follow_links` says so. Nothing is listed, and nothing is served as a page that a browser would run.
+Neuroglancer reads the volume's files in their own format, with all mips. Those of a local volume are served to it by
+`serve`, beside the page; a volume that has a URL already is read from there. Labels become a segmentation layer, an
+image one layer, or one per channel, with the colours and the contrast that `preview` gives them.
 """
 
 from __future__ import annotations
 
-import functools
 import os
 import threading
 from collections.abc import Sequence
-from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from tinybrain.volumes import serve
+from tinybrain.volumes._extras import extra
 from tinybrain.volumes.colours import Channel
-from tinybrain.volumes.layouts import reason
 from tinybrain.volumes.preview import drawn_channels
 from tinybrain.volumes.pyramid import Kind, Pyramid, open_pyramid
 
-_LOOPBACK = "127.0.0.1"
 # What the client that the neuroglancer package brings can read.
 _DTYPES = ("uint8", "int8", "uint16", "int16", "uint32", "int32", "uint64", "float32")
 _SCHEMES = {"zarr": "zarr2", "zarr3": "zarr3", "n5": "n5", "neuroglancer_precomputed": "neuroglancer-precomputed"}
+_URL_NAMES = {"zarr": "zarr2:", "zarr3": "zarr3:", "n5": "n5:", "neuroglancer_precomputed": "neuroglancer-precomputed:"}
 _METRES = {"angstrom": 1e-10, "inch": 0.0254, "foot": 0.3048, "yard": 0.9144, "mile": 1609.34, "meter": 1.0}
-_METRES |= {f"{prefix}meter": 10.0**power for prefix, power in (
-    ("femto", -15), ("pico", -12), ("nano", -9), ("micro", -6), ("milli", -3), ("centi", -2), ("deci", -1), ("kilo", 3)
-)}
+_METRES |= {
+    f"{prefix}meter": 10.0**power
+    for prefix, power in (
+        ("femto", -15),
+        ("pico", -12),
+        ("nano", -9),
+        ("micro", -6),
+        ("milli", -3),
+        ("centi", -2),
+        ("deci", -1),
+        ("kilo", 3),
+    )
+}
 _SECONDS = {"nanosecond": 1e-9, "microsecond": 1e-6, "millisecond": 1e-3, "second": 1.0, "minute": 60.0, "hour": 3600.0}
 _SECONDS["day"] = 86400.0
 
@@ -62,12 +66,11 @@ class Viewing:
         To change the view from Python, as Neuroglancer's documentation has it.
     """
 
-    def __init__(self, pyramid: Pyramid, viewer: Any, token: str | None, own_server: bool) -> None:
+    def __init__(self, pyramid: Pyramid, viewer: Any, token: str | None) -> None:
         self.pyramid = pyramid
         self.viewer = viewer
         self.url = str(viewer.get_viewer_url())
         self._token = token
-        self._own_server = own_server
         self._closed = threading.Event()
 
     def wait(self) -> None:
@@ -77,15 +80,12 @@ class Viewing:
 
     def close(self) -> None:
         """Stop serving."""
-        import neuroglancer
-
         if self._closed.is_set():
             return
         self._closed.set()
         if self._token is not None:
-            _served.pop(self._token, None)
-        if self._own_server:
-            neuroglancer.stop()
+            serve.end(self._token)
+        serve.stop()
 
     def __enter__(self) -> Viewing:
         return self
@@ -106,7 +106,7 @@ def view(
 ) -> Viewing:
     """Show a multiscale volume in Neuroglancer.
 
-    Returns at once; the page is served in the background, until `Viewing.close`, the end of its ``with`` or the end of the
+    Returns at once; the page is served in the background, until `Viewing.close`, the end of its ``with`` or that of the
     process.
 
     Parameters
@@ -138,30 +138,26 @@ def view(
     >>> with view("volume.zarr") as shown:  # doctest: +SKIP
     ...     shown.wait()
     """
-    try:
-        import neuroglancer
-    except ImportError as error:
-        raise ImportError(f'{error.name} is not installed: pip install "tinybrain[volumes]"', name=error.name) from None
+    neuroglancer = extra("neuroglancer")
     if not isinstance(port, int) or not 0 <= port <= 65535:
         raise ValueError(f"port: got {port!r}; accepted are 0 (a free one) to 65535")
     pyramid = open_pyramid(path)
     shown = kind or pyramid.kind
     _check(pyramid, shown, follow_links)
-    own_server = _start(port)
+    serve.start(port)
+    token = None
     try:
-        token = None
-        address = pyramid.url
+        address = pyramid.url.partition("|" + _URL_NAMES[pyramid.driver])[0]
         if pyramid.root is not None:
-            token = neuroglancer.random_token.make_random_token()
-            _served[token] = (Path(os.path.realpath(pyramid.root)), follow_links)
-            address = f"{neuroglancer.server.get_server_url()}/volume/{token}/"
-        address = address.partition("|zarr")[0].partition("|n5")[0].partition("|neuroglancer")[0]
+            token = serve.begin(pyramid.root, follow_links)
+            address = serve.address(token)
         viewer = neuroglancer.Viewer()
         viewer.set_state(_state(pyramid, f"{address}|{_SCHEMES[pyramid.driver]}:", shown))
-        viewing = Viewing(pyramid, viewer, token, own_server)
+        viewing = Viewing(pyramid, viewer, token)
     except BaseException:
-        if own_server:
-            neuroglancer.stop()
+        if token is not None:
+            serve.end(token)
+        serve.stop()
         raise
     if browser:
         import webbrowser
@@ -190,95 +186,6 @@ def _check(pyramid: Pyramid, kind: Kind, follow_links: bool) -> None:
             raise ValueError(f"path: Neuroglancer knows no unit {axis.unit!r}; accepted are nanometer and the like")
 
 
-# --- The server -----------------------------------------------------------------------------------
-
-#: Directories by token, and whether links out of them are followed.
-_served: dict[str, tuple[Path, bool]] = {}
-
-
-def _start(port: int) -> bool:
-    """Start Neuroglancer's server on the loopback address, or take the one that runs. Return whether it is ours."""
-    import neuroglancer
-    from neuroglancer import server
-
-    own = not neuroglancer.is_server_running()
-    if own:
-        before = dict(server.global_server_args)
-        neuroglancer.set_server_bind_address(_LOOPBACK, port)
-        try:
-            server.start()
-        except OSError as error:
-            raise ValueError(f"port: {port} cannot be used: {error.strerror or error}") from None
-        finally:
-            server.global_server_args.clear()
-            server.global_server_args.update(before)
-    elif port not in (0, server.global_server.port):
-        raise ValueError(f"port: got {port}; Neuroglancer's server runs on {server.global_server.port} already")
-    elif not server.get_server_url().startswith((f"http://{_LOOPBACK}:", "http://localhost:")):
-        raise ValueError(f"path: Neuroglancer's server runs on {server.get_server_url()}; files go to {_LOOPBACK} only")
-    app = server.global_server.app
-    if not getattr(app, "tinybrain_volumes", False):
-        app.add_handlers(r".*", [(r"/volume/([A-Za-z0-9]+)/(.*)", _handler()), (r"/favicon\.ico", _no_icon())])
-        app.tinybrain_volumes = True
-    return own
-
-
-@functools.cache
-def _handler() -> Any:
-    """Make the class that serves files. A function, because tornado is there only with the extra."""
-    import tornado.web
-
-    class VolumeFiles(tornado.web.StaticFileHandler):  # type: ignore[misc, unused-ignore]
-        """Files of the directories in `_served`. Ranges, paths out of the root and HEAD are tornado's work."""
-
-        def initialize(self) -> None:
-            super().initialize(path="")
-
-        async def get(self, token: str, path: str, include_body: bool = True) -> None:  # type: ignore[override]
-            if token not in _served:
-                raise tornado.web.HTTPError(404)
-            root, self.follow_links = _served[token]
-            self.root = str(root)
-            await super().get(path, include_body)
-
-        async def head(self, token: str, path: str) -> None:  # type: ignore[override]
-            await self.get(token, path, include_body=False)
-
-        def validate_absolute_path(self, root: str, absolute_path: str) -> str | None:
-            found = super().validate_absolute_path(root, absolute_path)
-            if found is not None and not self.follow_links:
-                real = os.path.realpath(found)
-                if os.path.commonpath((root, real)) != root:
-                    raise tornado.web.HTTPError(403)
-            return found
-
-        def compute_etag(self) -> str | None:
-            # By time and size: tornado's own reads the whole file, which may be a shard of gigabytes.
-            stat = os.stat(self.absolute_path or "")
-            return f'"{stat.st_mtime_ns:x}-{stat.st_size:x}"'
-
-        def get_content_type(self) -> str:
-            return "application/octet-stream"
-
-        def set_extra_headers(self, path: str) -> None:
-            self.set_header("Cache-Control", "no-cache")  # ask again whether it changed: it may be built anew
-            self.set_header("X-Content-Type-Options", "nosniff")
-
-    return VolumeFiles
-
-
-@functools.cache
-def _no_icon() -> Any:
-    """Make the class that answers browsers' request for an icon: without it, their consoles show an error."""
-    import tornado.web
-
-    class NoIcon(tornado.web.RequestHandler):  # type: ignore[misc, unused-ignore]
-        def get(self) -> None:
-            self.set_status(204)
-
-    return NoIcon
-
-
 # --- The view -------------------------------------------------------------------------------------
 
 
@@ -292,7 +199,7 @@ def _state(pyramid: Pyramid, source: str, kind: Kind) -> dict[str, Any]:
     zoom = max(first.shape[k] * m for k, m in zip(space, metres, strict=True)) / min(metres)
     flat = len(space) == 2 or first.shape[space[2]] == 1
     return {
-        "title": f"{os.path.basename(os.path.abspath(pyramid.path)) if pyramid.root else pyramid.path} – tinybrain",
+        "title": f"{os.path.basename(os.path.abspath(pyramid.path)) if pyramid.root else pyramid.path} | tinybrain",
         "dimensions": {names[k]: list(scales[k]) for k in (*space, *_further(pyramid))},
         "layers": _layers(pyramid, source, kind),
         "layout": "xy" if flat else "4panel",
@@ -319,7 +226,7 @@ def _dimensions(pyramid: Pyramid) -> tuple[list[str], list[tuple[float, str]]]:
 
 
 def _further(pyramid: Pyramid) -> list[int]:
-    """The axes that are neither of space nor of channels: sliders below the view."""
+    """Return the axes that are neither of space nor of channels: sliders below the view."""
     return [k for k, axis in enumerate(pyramid.axes) if k not in pyramid.xyz and k != pyramid.channel_axis]
 
 
@@ -334,7 +241,9 @@ def _layers(pyramid: Pyramid, source: str, kind: Kind) -> list[dict[str, Any]]:
         channels = [Channel(0, (255, 255, 255), *_whole_range(pyramid.mips[0].dtype))]
     axis = pyramid.channel_axis
     if len(channels) == 1:
-        return [{"type": "image", "name": name, "source": source, "shader": _GREY, "shaderControls": _range(channels[0])}]
+        return [
+            {"type": "image", "name": name, "source": source, "shader": _GREY, "shaderControls": _range(channels[0])}
+        ]
     if not pyramid.driver.startswith("zarr"):  # all channels in one chunk, and in one layer
         shader, controls = _mixed(channels)
         return [{"type": "image", "name": name, "source": source, "shader": shader, "shaderControls": controls}]
