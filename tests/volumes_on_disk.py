@@ -61,8 +61,9 @@ def ome_zarr(
     method: str | None = "mean",
     channels: list[dict[str, Any]] | None = None,
     incomplete: bool = False,
+    empty: bool = False,
 ) -> Path:
-    """Write an OME-Zarr image or labels. Zarr v2 is written by zarr, v3 by TensorStore."""
+    """Write an OME-Zarr image or labels. Zarr v2 is written by zarr, v3 by TensorStore; with `empty`, no voxels."""
     kinds = {"t": "time", "c": "channel"}
     listed = [{"name": a, "type": kinds.get(a, "space")} | ({} if a in kinds else {"unit": unit}) for a in axes]
     datasets = []
@@ -73,7 +74,10 @@ def ome_zarr(
             {"type": "translation", "translation": [s * (n - 1) / 2 for s, n in zip(scale, steps, strict=True)]},
         ]
         datasets.append({"path": f"{k}", "coordinateTransformations": transforms})
-        (_zarr2 if version == "0.4" else _zarr3)(path / f"{k}", voxels, chunk, shard, compressor, axes)
+        if version == "0.4":
+            _zarr2(path / f"{k}", voxels, chunk, compressor)
+        else:
+            _zarr3(path / f"{k}", voxels, chunk, shard, compressor, axes, empty)
     multiscale: dict[str, Any] = {"axes": listed, "datasets": datasets, "name": "volume"}
     if method is not None:
         multiscale |= {"type": method, "metadata": {"method": "tinybrain.downsample_with_averaging"}}
@@ -180,18 +184,10 @@ def _files(path: Path) -> dict[str, Any]:
     return {"driver": "file", "path": f"{path}/", "file_io_sync": False}
 
 
-def _zarr2(
-    path: Path,
-    voxels: Array,
-    chunk: Sequence[int],
-    shard: Sequence[int] | None,
-    compressor: dict[str, Any] | None,
-    axes: str,
-) -> None:
+def _zarr2(path: Path, voxels: Array, chunk: Sequence[int], compressor: dict[str, Any] | None) -> None:
     import numcodecs
     import zarr
 
-    assert shard is None, "Zarr v2 has no shards"
     made = zarr.create_array(
         store=str(path),
         shape=voxels.shape,
@@ -212,6 +208,7 @@ def _zarr3(
     shard: Sequence[int] | None,
     compressor: dict[str, Any] | None,
     axes: str,
+    empty: bool,
 ) -> None:
     import tensorstore as ts
 
@@ -227,4 +224,12 @@ def _zarr3(
         "dimension_names": list(axes),
     }
     spec = {"driver": "zarr3", "kvstore": _files(path), "metadata": metadata}
-    ts.open(spec, create=True).result().write(voxels).result()
+    store = ts.open(spec, create=True).result()
+    if not empty:
+        store.write(voxels).result()
+
+
+def petabyte(path: Path) -> Path:
+    """Write the metadata of an OME-Zarr of 100,000 voxels along each axis, with 12 mips, and no voxels."""
+    mips = [np.lib.stride_tricks.as_strided(np.zeros(1, "u1"), 3 * (100_000 >> k,), (0, 0, 0)) for k in range(12)]
+    return ome_zarr(path, mips, factor=(2, 2, 2), scale=(8, 8, 8), chunk=(64, 64, 64), shard=(1024,) * 3, empty=True)

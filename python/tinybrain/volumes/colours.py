@@ -93,7 +93,7 @@ class Channel:
 
 
 def channel_colours(count: int, metadata: Sequence[dict[str, Any]], dtype: str) -> list[Channel]:
-    """Choose the channels to draw, and colours: the volume's; else red, green and blue for three of uint8, or others."""
+    """Choose the channels to draw, and colours: the volume's; else RGB for three of uint8, or distinct ones."""
     if count == 1:
         return [Channel(0, _GREY)]
     palette = _PRIMARY if count == 3 and dtype == "uint8" else _DISTINCT

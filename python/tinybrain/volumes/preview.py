@@ -2,8 +2,8 @@
 
 What is read does not grow with the volume. A mip whose slice is small is drawn whole; of a larger one, a window of
 fixed size around the middle is drawn voxel by pixel, with a map that shows where it lies. All mips show the slice at
-the same position. Contrast comes from percentiles of all panels and is the same in all, so that brightness can be compared;
-labels have Neuroglancer's colours (`colours`). The drawing itself is in `sheet`.
+the same position. Contrast comes from percentiles of all panels and is the same in all, so that brightness can be
+compared; labels have Neuroglancer's colours (`colours`). The drawing itself is in `sheet`.
 """
 
 from __future__ import annotations

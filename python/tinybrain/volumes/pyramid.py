@@ -242,9 +242,9 @@ def open_pyramid(path: str | os.PathLike[str]) -> Pyramid:
     """
     from tinybrain.volumes import layouts
 
+    if not isinstance(path, (str, os.PathLike)) or not isinstance(os.fspath(path), str):
+        raise TypeError(f"path: got {path!r}; accepted is a str or a path")
     text = os.fspath(path)
-    if not isinstance(text, str):
-        raise TypeError(f"path: got {path!r}; accepted is a str or a path of one")
     if not text:
         raise ValueError("path: got an empty string; accepted is the directory or URL of a multiscale volume")
     url = location(text)

@@ -81,7 +81,10 @@ class Root:
 
 def state(root: Root) -> tuple[bool, Json]:
     """Return whether a volume is complete, and what its sidecar says."""
-    sidecar = root.json_of(SIDECAR)
+    try:
+        sidecar = root.json_of(SIDECAR)
+    except Unreadable:  # object stores that hide their listing refuse what is not there
+        sidecar = None
     return sidecar is None or sidecar.get("state") == "complete", sidecar or {}
 
 

@@ -38,13 +38,16 @@ def checked_target(out: str | os.PathLike[str]) -> Path:
     """Return the path of the picture, or raise an error if it cannot become one."""
     Image = extra("PIL.Image")
     target = Path(out)
-    if target.is_dir():
-        raise ValueError(f"out: {target} is a directory; accepted is the name of a picture such as preview.png")
+    try:
+        if target.is_dir():
+            raise ValueError(f"out: {target} is a directory; accepted is the name of a picture such as preview.png")
+        if not target.parent.is_dir():
+            raise ValueError(f"out: there is no directory {target.parent}")
+    except OSError as error:
+        raise ValueError(f"out: {target} cannot be written: {error.strerror}") from None
     known = Image.registered_extensions()
     if target.suffix.lower() not in known or known[target.suffix.lower()] not in Image.SAVE:
         raise ValueError(f"out: {target} does not end in .png, .jpg or another format of pictures")
-    if not target.parent.is_dir():
-        raise ValueError(f"out: there is no directory {target.parent}")
     return target
 
 
@@ -203,7 +206,7 @@ def _length(length: float, unit: str) -> str:
 
 def _save(picture: Image, target: Path) -> None:
     """Write beside the target, then put it in place."""
-    part = target.with_name(f".{target.stem}-{os.getpid()}{target.suffix}")
+    part = target.with_name(f".preview-{os.getpid()}{target.suffix}")
     try:
         options: dict[str, Any] = {"optimize": True} if target.suffix.lower() == ".png" else {}
         picture.save(part, **options)
