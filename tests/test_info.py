@@ -7,16 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-
-import volumes_on_disk as on_disk
-
-for module in ("tensorstore", "ome_zarr_models", "zarr", "click", "rich"):
-    pytest.importorskip(module)
-
 from click.testing import CliRunner, Result
 
+import volumes_on_disk as on_disk
 from tinybrain.volumes import look
 from tinybrain.volumes.info import human, info
+
+TIMES = "\N{MULTIPLICATION SIGN}"
 
 
 def run(*arguments: str) -> Result:
@@ -63,10 +60,10 @@ def test_table(tmp_path: Path) -> None:
         "mean",
         "zstd",
         "shape (z, y, x)",
-        "40 × 65 × 75",
-        "40 × 16 × 16 nm",
+        "40 x 65 x 75",
+        "40 x 16 x 16 nm",
     ):
-        assert text in result.output
+        assert text in result.output.replace(TIMES, "x")
     rows = [line.split()[0] for line in result.output.splitlines() if line.strip() and line.split()[0].isdigit()]
     assert rows == ["0", "1", "2", "3"]
 
@@ -80,9 +77,9 @@ def test_table_of_labels_with_an_offset(tmp_path: Path) -> None:
         "not noted",
         "compressed_segmentation + gzip",
         "128, 64, 160 nm",
-        "150 × 130 × 40 × 1",
+        "150 x 130 x 40 x 1",
     ):
-        assert text in output
+        assert text in output.replace(TIMES, "x")
 
 
 def test_a_volume_that_is_not_finished_says_so(tmp_path: Path) -> None:

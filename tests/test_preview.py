@@ -8,15 +8,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-
-import volumes_on_disk as on_disk
-
-for module in ("tensorstore", "ome_zarr_models", "zarr", "click", "PIL"):
-    pytest.importorskip(module)
-
 from click.testing import CliRunner
 from PIL import Image
 
+import volumes_on_disk as on_disk
 from tinybrain.volumes import look, sheet
 from tinybrain.volumes.colours import Channel, blended, channel_colours, contrast, label_colours
 from tinybrain.volumes.preview import Panel, preview
