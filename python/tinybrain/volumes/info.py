@@ -37,8 +37,8 @@ def info(path: str | os.PathLike[str], *, seconds: float = COUNTING) -> dict[str
         None, ``complete``, ``axes`` (``name``, ``type``, ``unit``), ``channels`` (their names), ``nbytes``,
         ``bytes_on_disk`` and ``mips``. Each mip has ``mip``, ``path``, ``shape``, ``dtype``, ``scale``, ``translation``
         (in the units of the axes; of the centre of the first voxel), ``chunk``, ``shard`` or None, ``codecs``,
-        ``nbytes``, ``bytes_on_disk``, ``files`` and ``counted`` (False: the two are lower bounds; None, as they are, for volumes
-        that are not on a local disk). Entries per axis have the order of ``axes``, which is that of the arrays.
+        ``nbytes``, ``bytes_on_disk``, ``files`` and ``counted`` (False: the two are lower bounds; all three None: the
+        volume is not on a local disk). Entries per axis have the order of ``axes``, which is that of the arrays.
 
     Raises
     ------

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import functools
 import os
+import socket
 import threading
 from pathlib import Path
 from typing import Any
@@ -38,7 +39,7 @@ def start(port: int) -> None:
             _views, _own = 0, True
         elif port not in (0, server.global_server.port):
             raise ValueError(f"port: got {port}; Neuroglancer's server runs on {server.global_server.port} already")
-        elif not server.get_server_url().startswith((f"http://{LOOPBACK}:", "http://localhost:")):
+        elif getattr(server.global_server, "_bind_address", None) not in (LOOPBACK, "localhost", "::1"):
             raise ValueError(f"path: Neuroglancer's server runs on {server.get_server_url()}, for other machines too")
         app = server.global_server.app
         if not getattr(app, "tinybrain_volumes", False):
@@ -51,9 +52,12 @@ def _run(server: Any, port: int) -> None:
     before = dict(server.global_server_args)
     server.set_server_bind_address(LOOPBACK, port)
     try:
+        with socket.socket() as tried:  # tornado leaves its own open where it cannot bind it
+            tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, os.name == "posix")
+            tried.bind((LOOPBACK, port))
         server.start()
-    except (OSError, OverflowError) as error:
-        raise ValueError(f"port: {port} cannot be used: {getattr(error, 'strerror', None) or error}") from None
+    except OSError as error:
+        raise ValueError(f"port: {port} cannot be used: {error.strerror or error}") from None
     finally:  # what others start later has the address that they chose
         server.global_server_args.clear()
         server.global_server_args.update(before)
@@ -99,7 +103,7 @@ def _files() -> Any:
             super().initialize(path="")
 
         async def get(self, token: str, path: str, include_body: bool = True) -> None:
-            if token not in _served:
+            if token not in _served or "\0" in path:
                 raise web.HTTPError(404)
             root, self.follow_links = _served[token]
             self.root = str(root)
