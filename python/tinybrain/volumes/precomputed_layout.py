@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
-
 from tinybrain.volumes.pyramid import Axis, Pyramid
 from tinybrain.volumes.root import Json, Root, method_of, mip_of, opened, state
 
@@ -26,8 +23,6 @@ def read_precomputed(root: Root, info: Json) -> Pyramid:
         offset = tuple(map(float, scale.get("voxel_offset", (0, 0, 0))))
         centre = tuple(o * r + (r - f) / 2 for o, r, f in zip(offset, resolution, first, strict=True))
         mips.append(mip_of(root, scale["key"], store, (*resolution, 1.0), (*centre, 0.0), scale))
-        if root.directory is not None:
-            _refuse_compressed_files(root, root.directory / scale["key"])
     complete, sidecar = state(root)
     noted = info.get("tinybrain", sidecar)
     return Pyramid(
@@ -42,17 +37,3 @@ def read_precomputed(root: Root, info: Json) -> Pyramid:
         url=root.kvstore.url,
         root=root.directory,
     )
-
-
-def _refuse_compressed_files(root: Root, directory: Path) -> None:
-    """Refuse chunks in files that are compressed as a whole: TensorStore does not see them, and would read zeros."""
-    try:
-        with os.scandir(directory) as entries:
-            first = next(iter(entries), None)
-    except OSError:
-        return
-    if first is not None and first.name.endswith((".gz", ".br", ".zst", ".xz", ".bz2")):
-        raise ValueError(
-            f"path: {root.name} has chunks in compressed files such as {first.name}, as CloudVolume writes them; "
-            "accepted are plain ones: write it with compress=False"
-        )

@@ -205,6 +205,8 @@ def _read(
     pyramid: Pyramid, plane: Plane, boxes: Sequence[dict[int, slice]], channels: Sequence[Channel]
 ) -> list[list[Array]]:
     """Read a part of a slice of every mip and channel, all at once."""
+    for mip in pyramid.mips:
+        mip.check_readable()
     reading = [
         [mip.store[_index(pyramid, mip, plane, box, c.index)].read() for c in channels]
         for mip, box in zip(pyramid.mips, boxes, strict=True)

@@ -150,6 +150,24 @@ class Mip:
         """
         return None if self.directory is None else _counted(self.directory, until)
 
+    def check_readable(self) -> None:
+        """Raise `ValueError` if the chunks are files that are compressed as a whole.
+
+        CloudVolume and igneous write such files on local disks. TensorStore does not find them and would read zeros.
+        """
+        if self.directory is None:
+            return
+        try:
+            with os.scandir(self.directory) as entries:
+                name = next((entry.name for entry in entries), "")
+        except OSError:
+            return
+        if name.endswith((".gz", ".br", ".zst", ".xz", ".bz2")):
+            raise ValueError(
+                f"path: {self.directory} has chunks in compressed files such as {name}, as CloudVolume writes them; "
+                "accepted are plain ones: write them with compress=False"
+            )
+
 
 @dataclass(frozen=True)
 class Pyramid:

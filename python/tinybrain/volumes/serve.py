@@ -114,6 +114,13 @@ def _files() -> Any:
         async def head(self, token: str, path: str) -> None:
             await self.get(token, path, include_body=False)
 
+        @classmethod
+        def get_absolute_path(cls, root: str, path: str) -> str:
+            found: str = super().get_absolute_path(root, path)
+            # CloudVolume and igneous write chunks on local disks as compressed files, and ask for them without ".gz".
+            packed = found + ".gz"
+            return packed if not os.path.exists(found) and os.path.isfile(packed) else found
+
         def validate_absolute_path(self, root: str, absolute_path: str) -> str | None:
             found: str | None = super().validate_absolute_path(root, absolute_path)
             if found is not None and not self.follow_links:
@@ -131,6 +138,8 @@ def _files() -> Any:
             return "application/octet-stream"
 
         def set_extra_headers(self, path: str) -> None:
+            if (self.absolute_path or "").endswith(".gz") and not path.endswith(".gz"):
+                self.set_header("Content-Encoding", "gzip")
             self.set_header("Cache-Control", "no-cache")  # ask again whether it changed: it may be built anew
             self.set_header("X-Content-Type-Options", "nosniff")
 
