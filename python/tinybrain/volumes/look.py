@@ -51,17 +51,18 @@ def info(path: str, machine: bool, seconds: float) -> None:
     directory or a URL.
     """
     with _one_line():
-        from tinybrain.volumes import info as module
+        from tinybrain.volumes.info import as_json, print_table
+        from tinybrain.volumes.info import info as describe
 
-        description = module.info(path, seconds=seconds)
+        description = describe(path, seconds=seconds)
         if machine:
-            click.echo(module.as_json(description))
+            click.echo(as_json(description))
             return
         from rich.console import Console
 
         # Into a pipe or a file, rows are not broken into lines.
         console = Console(width=None if sys.stdout.isatty() else 240, highlight=False)
-        module.print_table(description, console)
+        print_table(description, console)
 
 
 @click.command(
@@ -96,9 +97,9 @@ def preview(
     size takes seconds. Labels have the colours that Neuroglancer gives them.
     """
     with _one_line():
-        from tinybrain.volumes import preview as module
+        from tinybrain.volumes.preview import preview as draw
 
-        made = module.preview(
+        made = draw(
             path,
             out,
             axis=axis,
@@ -130,11 +131,11 @@ def view(path: str, port: int, browser: bool, kind: str | None, follow_links: bo
     The page and the volume are served to this machine only (127.0.0.1), until Ctrl-C.
     """
     with _one_line():
-        from tinybrain.volumes import view as module
+        from tinybrain.volumes.view import view as show
 
         with (
             contextlib.suppress(KeyboardInterrupt),
-            module.view(path, port=port, browser=browser, kind=kind, follow_links=follow_links) as shown,  # type: ignore[arg-type]
+            show(path, port=port, browser=browser, kind=kind, follow_links=follow_links) as shown,  # type: ignore[arg-type]
         ):
             if not shown.pyramid.complete:
                 click.echo("This volume is incomplete: a build is under way or was stopped.", err=True)
