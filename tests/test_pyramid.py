@@ -25,6 +25,7 @@ def check(pyramid: Pyramid, mips: list[on_disk.Array]) -> None:
     assert [mip.shape for mip in pyramid.mips] == [voxels.shape for voxels in mips]
     for mip, voxels in zip(pyramid.mips, mips, strict=True):
         assert mip.dtype == voxels.dtype.name
+        assert not any(mip.store.domain.origin)
         assert np.array_equal(mip.store.read().result(), voxels)
         assert mip.nbytes == voxels.nbytes
 
