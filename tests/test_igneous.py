@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -150,6 +151,33 @@ def test_downsampling_tasks(python: str, tmp_path: Path) -> None:
         for sparse in (False, True)
     ]
     check(python, tmp_path, jobs)
+
+
+def readme(directory: str, lines: str) -> None:
+    """Run the job that the README shows, and compare its mips with direct calls."""
+    import numpy as np
+    from cloudvolume import CloudVolume
+
+    import tinybrain as tb
+
+    image = np.asfortranarray(np.random.default_rng(0).integers(0, 256, (530, 515, 30), dtype=np.uint8))
+    path = f"file://{directory}/em"
+    options = {"resolution": (4, 4, 40), "chunk_size": (64, 64, 16), "layer_type": "image", "max_mip": 0}
+    CloudVolume.from_numpy(image, vol_path=path, **options)
+    exec(lines.replace("file:///data/em", path), {"__name__": "readme"})
+    # Blocks of igneous' default size: the volume is split along z only, which the factor does not pool.
+    mips = tb.downsample_with_averaging(image, (2, 2, 1), num_mips=3)
+    for level, mip in enumerate(mips, 1):
+        assert np.array_equal(CloudVolume(path, mip=level, progress=False)[:][..., 0], mip), level
+    print("compared", len(mips))
+
+
+def test_the_job_of_the_readme(python: str, tmp_path: Path) -> None:
+    text = (Path(__file__).resolve().parents[1] / "README.md").read_text(encoding="utf-8")
+    (lines,) = re.findall(r"```python\n(from igneous[^`]*)```", text)
+    assert sum(map(bool, lines.splitlines())) == 3
+    out, _ = isolated.run(readme, str(tmp_path), lines, python=python, flags=("-W", "ignore"), timeout=280)
+    assert "compared 3" in out
 
 
 def test_downsampling_tasks_ignore_the_method(python: str, tmp_path: Path) -> None:
