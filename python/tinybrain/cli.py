@@ -15,6 +15,7 @@ except ImportError:  # said in one line: this runs as a command
     sys.exit('tinybrain: click is needed and not installed: pip install "tinybrain[volumes]"')
 
 from tinybrain import __version__
+from tinybrain.volumes import look
 
 BUILD_EXAMPLES = """
 \b
@@ -145,3 +146,7 @@ def build(src: str, dst: str, factor: Sequence[Any], quiet: bool, verbose: bool,
     report = make(src, dst, factor=factors, progress=progress, verbose=verbose and not quiet, **options)
     if not quiet:
         click.echo(f"{dst}: mip 0 and {len(report.shapes) - 1} more, {report.method}, in {report.seconds:.1f} s")
+
+
+for command in (look.info, look.preview, look.view):
+    main.add_command(command)
