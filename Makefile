@@ -93,13 +93,16 @@ wheel:
 demo: $(MADE)/native $(MADE)/demo
 	$(BIN)/python benches/demo.py --volume '$(VOLUME)' --method '$(METHOD)' --factor '$(FACTOR)' --out '$(OUT)'
 
-# The best backend first; the others need not look at the wheel again, unless the tests to run were named.
+# The best backend first; the others need not look at the wheel again, nor at dask and volumes on disk, which no kernel knows of,
+# unless the tests to run were named.
+ELSEWHERE := --ignore=tests/test_wheel.py $(foreach topic,build dask info preview pyramid view,--ignore-glob='tests/test_$(topic)*')
+
 test: $(MADE)/native $(MADE)/test wheel
 	cargo test --release --no-default-features
 	$(BIN)/python -m pytest -n auto $(TESTS)
 	@set -e; for backend in $$($(BIN)/python -c 'from tinybrain import _native; print(*_native.backends()[-2::-1])'); do \
 	    echo "TINYBRAIN_SIMD=$$backend"; \
-	    TINYBRAIN_SIMD=$$backend $(BIN)/python -m pytest -n auto $(if $(TESTS),$(TESTS),--ignore=tests/test_wheel.py); \
+	    TINYBRAIN_SIMD=$$backend $(BIN)/python -m pytest -n auto $(if $(TESTS),$(TESTS),$(ELSEWHERE)); \
 	done
 
 lint: $(MADE)/native $(MADE)/lint

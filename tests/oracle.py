@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
 
@@ -255,6 +256,7 @@ def exact_mode(img: object, factor: Sequence[float], num_mips: int = 1, sparse: 
 
     def mode(cell: list) -> int:
         values = [v for v in cell if v != 0] if sparse else cell
-        return min(set(values), key=lambda v: (-values.count(v), v)) if values else 0
+        counts = Counter(values)
+        return min(counts, key=lambda v: (-counts[v], v)) if values else 0
 
     return each_cell(img, factor, num_mips, mode)
