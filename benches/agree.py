@@ -1,7 +1,8 @@
 """Whether a peer's result is right by the peer's own rule, and tinybrain 2.0's by its rule.
 
-Means differ in rounding only: each is compared with exact sums under the rule its library documents.  Modes
-differ in ties only: where two results differ, both labels must be equally frequent in their cell.
+Exact results have to be the same.  Means differ in rounding only: each is compared with exact sums under the
+rule its library documents.  Modes differ in ties only: where two results differ, both labels must be equally
+frequent in their cell.
 """
 
 from __future__ import annotations
@@ -80,6 +81,8 @@ def judge(call: Call, array: Array, mips: list[Array], ours: list[Array]) -> str
         if bits:
             return "same bits" if array.dtype.kind != "f" else "same but for the last bit"
         return "WRONG: differs"
+    if call.exact:
+        return "same bits" if bits else "WRONG: differs"
     if call.op == "seg":
         return ties_only(array, call.factor, mips[0], ours[0])
     if call.sparse:

@@ -26,13 +26,15 @@ class Call:
     parallel: int = 1
     out: bool = True  # results go into arrays made once, where the library can do that
     library: str = "tinybrain 2.0"
+    exact: bool = False
 
     @property
     def text(self) -> str:
         """The call in a table."""
         if self.op in ("stream", "add"):
             return {"stream": "plain read", "add": "numpy.add"}[self.op]
-        words = ["sparse"] if self.sparse else []
+        words = ["exact"] if self.exact else []
+        words += ["sparse"] if self.sparse else []
         words += [{"avg": "mean", "seg": "mode"}.get(self.op, self.op), str(self.factor).replace(" ", "")]
         words += [f"{self.mips} mips"] if self.mips > 1 else []
         return " ".join(words)
@@ -64,6 +66,8 @@ NEW, OLD = "tinybrain 2.0", "tinybrain 1.7.0"
 _MEAN = "averaging, (2,2,1) and (2,2,2), uint8/uint16/float32"
 _OLD = "against tinybrain 1.7.0, one thread, fresh outputs, same run"
 _SLICE = "single 1024x1024 uint8 slice, (2,2), warm"
+_EXACT = "exact pyramids, (2,2,1) and (2,2,2), real data, fresh outputs, one thread"
+_EXACT_PEER = "exact, against TensorStore's downsample, same factor, same run, one thread each"
 _PEAK = "peak memory beyond input and outputs"
 BARS = {
     bar.key: bar
@@ -130,6 +134,14 @@ BARS = {
             1.3,
         ),
         Bar("small-threads", "64x64x64 uint8", "no thread is woken below the size where it pays", "<=", 1),
+        Bar("exact-mean", f"{_EXACT}, averaging, 5 mips", ">= 0.9 of the default's rate", ">=", 0.9),
+        Bar("exact-mode-1", f"{_EXACT}, mode, 1 mip", ">= 0.8 of the recursive rate", ">=", 0.8),
+        Bar("exact-mode-5", f"{_EXACT}, mode, 5 mips", ">= 0.5 of the recursive rate", ">=", 0.5),
+        Bar("exact-random", "exact mode (2,2,2), 5 mips, random labels 0..255", ">= 0.05 of stream", ">=", 0.05),
+        Bar("exact-333", "exact mode (3,3,3) on the real segmentation", ">= 0.25 of stream", ">=", 0.25),
+        Bar("exact-peer-mode", _EXACT_PEER, "mode >= 6x at one mip", ">=", 6),
+        Bar("exact-peer-mode-8", _EXACT_PEER, "mode >= 10x at factor 8", ">=", 10),
+        Bar("exact-peer-mean", _EXACT_PEER, "mean >= 10x", ">=", 10),
         Bar("peak-dense", _PEAK, "<= 1 MiB + 64 KiB per thread for dense, at any size (4 GiB input)", "<=", 1.0),
         Bar("peak-sparse", _PEAK, "twice that for sparse, at any size (4 GiB input)", "<=", 1.0),
     )
@@ -267,6 +279,26 @@ def old_rows(sizes: Sizes) -> Iterator[Row]:
         yield row("old-mode-c", "seg", half("labels", "uint64", "C"), factor)
 
 
+def exact_rows(sizes: Sizes) -> Iterator[Row]:
+    """Exact pyramids against the default ones, the stream and TensorStore."""
+    for dtype, factor in itertools.product(("uint8", "uint16"), (PLANE, CUBE)):
+        exact = Call("avg", sizes.big("image", dtype), factor, 5, out=False, exact=True)
+        yield _row("exact-mean", exact, replace(exact, exact=False))
+    for mips, dtype, factor in itertools.product((1, 5), ("uint32", "uint64"), (PLANE, CUBE)):
+        exact = Call("seg", sizes.big("labels", dtype), factor, mips, out=False, exact=True)
+        yield _row(f"exact-mode-{mips}", exact, replace(exact, exact=False))
+    yield _row("exact-random", Call("seg", sizes.big("random labels", "uint64"), CUBE, 5, out=False, exact=True))
+    for dtype in ("uint32", "uint64"):
+        yield _row("exact-333", Call("seg", sizes.big("labels", dtype), (3, 3, 3), out=False, exact=True))
+    for dtype, factor in itertools.product(("uint32", "uint64"), (PLANE, CUBE, (8, 8, 8))):
+        exact = Call("seg", sizes.half("labels", dtype), factor, exact=True)
+        key = "exact-peer-mode-8" if factor[0] == 8 else "exact-peer-mode"
+        yield _row(key, exact, replace(exact, library="TensorStore"))
+    for dtype, factor in itertools.product(("uint8", "uint16"), (PLANE, CUBE)):
+        exact = Call("avg", sizes.half("image", dtype), factor, exact=True)
+        yield _row("exact-peer-mean", exact, replace(exact, library="TensorStore"))
+
+
 def small_rows() -> Iterator[Row]:
     """Small arrays, where the fixed cost of a call shows."""
     call = Call("avg", Volume("image", "uint8", (1024, 1024)), (2, 2))
@@ -296,6 +328,7 @@ def peer_cases(sizes: Sizes) -> list[tuple[str, Call, tuple[str, ...]]]:
 
 def all_rows(sizes: Sizes) -> list[Row]:
     """Every row that a timing answers, in the order of the table."""
-    rows = [*averaging_rows(sizes), *label_rows(sizes), *layout_rows(sizes), *old_rows(sizes), *small_rows()]
+    rows = [*averaging_rows(sizes), *label_rows(sizes), *layout_rows(sizes), *old_rows(sizes)]
+    rows += [*exact_rows(sizes), *small_rows()]
     assert len({row.id for row in rows}) == len(rows), "ids must be unique"
     return rows

@@ -101,6 +101,8 @@ def bind_tinybrain(call: Call, array: Array) -> Bound:
     keywords: dict[str, Any] = {"num_mips": call.mips}
     if call.op in ("avg", "seg"):
         keywords["sparse"] = call.sparse
+    if call.exact:
+        keywords["exact"] = True
     if call.library != OLD:
         keywords["parallel"] = call.parallel
         if call.out:

@@ -35,7 +35,10 @@ def agrees_with_oracle(call: Call, array: Array, mips: list[Array]) -> str:
     for last in (False, True):
         first: Shape = tuple((n // c - m) * c * last for n, c, m in zip(array.shape, cell, cells, strict=True))
         box = tuple(slice(a, a + m * c) for a, m, c in zip(first, cells, cell, strict=True))
-        if call.op == "avg":
+        if call.exact:
+            wanted_of = oracle.exact_average if call.op == "avg" else oracle.exact_mode
+            wanted = wanted_of(array[box], call.factor, call.mips, call.sparse)
+        elif call.op == "avg":
             wanted = oracle.average(array[box], call.factor, call.mips, call.sparse)
         elif call.op == "seg":
             wanted = oracle.segmentation(array[box], call.factor, call.mips, call.sparse)

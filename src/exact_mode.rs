@@ -15,7 +15,7 @@ use crate::tally::{Lists, Tally};
 
 /// The shape of a call of exact mode pooling.
 pub struct Plan {
-    /// How it walks: a level for every mip.
+    /// How it walks: a level for every step.
     pub grid: Grid,
     /// Whether background is not counted.
     pub sparse: bool,
@@ -36,12 +36,21 @@ impl Plan {
         signed: bool,
         size: usize,
     ) -> Self {
-        let outputs = (1..=mips).take(targets.len()).collect();
+        let (mut factors, mut outputs) = (Vec::new(), Vec::new());
+        let mut extents: Vec<usize> = source.axes.iter().map(|axis| axis.len).collect();
+        for _ in 0..mips {
+            factors.extend(steps(factor, &mut extents));
+            if factors.len() == outputs.last().copied().unwrap_or(0) {
+                factors.push(vec![1; factor.len()]);
+            }
+            outputs.push(factors.len());
+        }
+        outputs.truncate(targets.len());
         // In the worst case, an entry for every voxel. Narrower tiles would need less memory then, but rows have their price.
         let state = size + size_of::<u64>();
-        let grid = Grid::new(source, targets, outputs, &vec![factor.to_vec(); mips], Edge::Existing, size, state);
+        let grid = Grid::new(source, targets, outputs, &factors, Edge::Existing, size, state);
         let voxels = |level| grid.axes().iter().fold(1, |all: usize, axis| all.saturating_mul(axis.reach(level)));
-        let looks = (1..=mips).take_while(|&level| voxels(level) <= LOOK).count();
+        let looks = (1..=grid.levels()).take_while(|&level| voxels(level) <= LOOK).count();
         Plan { grid, sparse, signed, looks }
     }
 
@@ -59,6 +68,22 @@ impl Plan {
     ) -> Result<(), Interrupted> {
         self.grid.run(&ExactModes { plan: self, backend, source }, tiles, threads, interrupted)
     }
+}
+
+/// A factor in steps of its prime factors, small ones first: cells of one step lie within those of the next, so that even large
+/// ones are made of few children each. Leaves out what axes of one voxel have no use for.
+fn steps(factor: &[usize], extents: &mut [usize]) -> Vec<Vec<usize>> {
+    let mut rest = factor.to_vec();
+    let mut steps = Vec::new();
+    while rest.iter().zip(&*extents).any(|(&f, &extent)| f > 1 && extent > 1) {
+        // Large primes are rare, and not worth finding.
+        let step: Vec<usize> =
+            rest.iter().map(|&f| (2..=LOOK).find(|prime| f.is_multiple_of(*prime)).unwrap_or(f)).collect();
+        rest.iter_mut().zip(&step).for_each(|(f, &by)| *f /= by);
+        extents.iter_mut().zip(&step).for_each(|(extent, &by)| *extent = extent.div_ceil(by));
+        steps.push(step);
+    }
+    steps
 }
 
 /// The pooling: keeps the cells of all children until the last has come.
@@ -175,18 +200,28 @@ impl<T: Label> ExactModes<'_, T> {
         let goes_on = level < grid.levels();
         let carry = if goes_on {
             let lists = (level >= *looks).then_some(&mut tallied.lists);
-            Some(Carry { modes: &mut tallied.modes, mixed: &mut tallied.mixed, before: &mut tallied.before, lists })
+            Some(Carry { mixed: &mut tallied.mixed, before: &mut tallied.before, lists })
         } else {
             None
         };
-        // Every level is an output.
-        tile.write(level - 1, region, scattered, |out| {
-            if goes_on {
-                out.keep();
+        let rows = Rows { plan: self.plan, backend: self.backend, level, opened: &opened, voxels: &voxels };
+        let (cols, modes) = (region[0].len, &mut tallied.modes);
+        match grid.output(level) {
+            Some(mip) => tile.write(mip, region, scattered, |out| {
+                if goes_on {
+                    out.keep();
+                }
+                rows.decide(out, carry, flags, work);
+                if goes_on {
+                    modes.clear();
+                    (0..out.rows()).for_each(|j| modes.extend_from_slice(out.row_mut(j).voxels));
+                }
+            }),
+            None => {
+                modes.resize(cols * region[1].len, T::ZERO);
+                rows.decide(&mut PanelMut::dense(modes, cols), carry, flags, work);
             }
-            let rows = Rows { plan: self.plan, backend: self.backend, level, opened: &opened, voxels: &voxels };
-            rows.decide(out, carry, flags, work);
-        });
+        }
         if level >= *looks {
             tallied.inputs.clear();
         }
@@ -234,9 +269,8 @@ impl<'a, T: Label> Opened<'a, T> {
     }
 }
 
-/// What the level above needs to know of a panel.
+/// What the level above needs to know of a panel besides its modes.
 struct Carry<'a, T> {
-    modes: &'a mut Vec<T>,
     mixed: &'a mut Vec<u64>,
     /// Unless it looks at the voxels:
     lists: Option<&'a mut Lists<T>>,
@@ -261,7 +295,7 @@ impl<T: Label> Rows<'_, T> {
         let (fx, fy) = (grid.inner_factor(0, level), grid.inner_factor(1, level));
         let within = |axis| (1..=level).map(|level| grid.inner_factor(axis, level)).product::<usize>();
         let (width, height, words) = (within(0), within(1), out.cols().div_ceil(64));
-        let mut carry = carry.map(|carry| carry.clear(out.rows() * out.cols(), out.rows() * words));
+        let mut carry = carry.map(|carry| carry.clear(out.rows() * words));
         let cell = |j: usize, fy: usize, rows: usize| j * fy..((j + 1) * fy).min(rows);
         let (mut lines, mut labels, mut bits, mut rows) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         for j in 0..out.rows() {
@@ -298,17 +332,13 @@ impl<T: Label> Rows<'_, T> {
                     merge(&flags.cells, &mut rows, fx, out, lists, work);
                 }
             }
-            if let Some(carry) = &mut carry {
-                carry.modes[j * out.cols()..(j + 1) * out.cols()].copy_from_slice(out.row_mut(j).voxels);
-            }
         }
     }
 }
 
 impl<T: Label> Carry<'_, T> {
-    /// Makes room for so many cells and words of bits.
-    fn clear(mut self, cells: usize, words: usize) -> Self {
-        self.modes.resize(cells, T::ZERO);
+    /// Makes room for so many words of bits.
+    fn clear(mut self, words: usize) -> Self {
         self.mixed.resize(words, 0);
         self.before.clear();
         if let Some(lists) = &mut self.lists {

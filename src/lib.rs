@@ -6,7 +6,8 @@
 //! - [`pool`]: threads, and what a fork does to them
 //! - [`grid`]: shapes; the sweep that makes all mips from one read
 //! - [`fold`]: cells of a row added up; [`sums`]: in which types, and divided how; [`cascade`]: row after row, level after level
-//! - [`averaging`], [`extrema`], [`mode`]: what a cell becomes
+//! - [`tally`]: labels counted; [`mixed`]: cells that are not uniform, found and decided
+//! - [`averaging`], [`extrema`], [`mode`], [`exact_mode`]: what a cell becomes
 //! - [`stream`]: the limit they are measured against
 //! - `python`: the binding (feature `python`)
 
