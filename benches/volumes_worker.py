@@ -153,6 +153,7 @@ def plan(extents: str, block: str, mips: str) -> Result:
     driver time, which is for `scheduler` to say, but no memory that grows.
     """
     import numpy as np
+
     from tinybrain.volumes.plan import Assembly, make_plan, task_count
     from tinybrain.volumes.recipe import Recipe
 

@@ -123,7 +123,7 @@ def test_exact_modes_are_made_of_mip_0(depth: int | None, tmp_path: Path, rng: n
 
 def test_exact_modes_that_need_larger_blocks_say_how_much_memory(tmp_path: Path) -> None:
     np.save(tmp_path / "in.npy", np.zeros((8, 8, 8), np.uint64))
-    with pytest.raises(ValueError, match="memory: .* exact modes need whole cells of the last mip"):
+    with pytest.raises(ValueError, match=r"memory: .* exact modes need whole cells of the last mip"):
         build(tmp_path / "in.npy", tmp_path / "out", num_mips=3, method="mode", exact=True, stage_depth=2)
     assert not (tmp_path / "out").exists()
 

@@ -73,7 +73,7 @@ def test_a_killed_build_is_resumed_to_the_same_bytes(
             kills += running.returncode == -signal.SIGKILL
         if running.returncode == 0:
             break
-        # Killed: nothing, or a volume that says that it is incomplete. The last act removes that, when all else is done.
+        # Killed: nothing, or a volume that says that it is incomplete. The last act removes that, when all is done.
         if (tmp_path / "killed").exists() and not (tmp_path / "killed" / STATE).exists():
             break
     assert kills >= 1

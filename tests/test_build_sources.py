@@ -212,7 +212,7 @@ def test_chunks_that_are_not_stored_are_the_fill_value_or_an_error(tmp_path: Pat
     (tmp_path / "in.zarr" / "c" / "1" / "1" / "0").unlink()
     volume[16:32, 16:32] = 7
     check(tmp_path / "in.zarr", tmp_path / "out", volume)
-    with pytest.raises(BuildError, match="source: .*in.zarr.*missing"):
+    with pytest.raises(BuildError, match=r"source: .*in.zarr.*missing"):
         build(tmp_path / "in.zarr", tmp_path / "strict", num_mips=1, missing="error")
 
 

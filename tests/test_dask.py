@@ -16,11 +16,11 @@ dask = pytest.importorskip("dask")
 da = pytest.importorskip("dask.array")
 
 
-import isolated  # noqa: E402
-import oracle  # noqa: E402
-import tinybrain as tb  # noqa: E402
-from cases import AVERAGED, LABELLED, ORDERED, close_means, patches, refused, same_bits, voxels  # noqa: E402
-from tinybrain._dask import aligned_chunks  # noqa: E402
+import isolated
+import oracle
+import tinybrain as tb
+from cases import AVERAGED, LABELLED, ORDERED, close_means, patches, refused, same_bits, voxels
+from tinybrain._dask import aligned_chunks
 
 FUNCTIONS: dict[str, Callable[..., list[Any]]] = {
     "averaging": tb.downsample_with_averaging,

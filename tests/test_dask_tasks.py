@@ -16,12 +16,12 @@ import pytest
 dask = pytest.importorskip("dask")
 da = pytest.importorskip("dask.array")
 
-from dask.callbacks import Callback  # noqa: E402
+from dask.callbacks import Callback
 
-import isolated  # noqa: E402
-import tinybrain as tb  # noqa: E402
-import tinybrain._native as native  # noqa: E402
-from cases import patches, same_bits, voxels  # noqa: E402
+import isolated
+import tinybrain as tb
+import tinybrain._native as native
+from cases import patches, same_bits, voxels
 
 FUNCTIONS: dict[str, Callable[..., list[Any]]] = {
     "averaging": tb.downsample_with_averaging,

@@ -1,4 +1,4 @@
-"""Building a multiscale volume: the plan run task by task, in this process or on a dask cluster, and resumed where it ended.
+"""Building a multiscale volume: a plan run task by task, here or on a dask cluster, and resumed where it ended.
 
 The order of the acts is what makes a killed run harmless. ``tinybrain-build.json`` says that the volume is incomplete
 before anything else is written; a task is marked as done after all its chunks are committed, and it writes whole
@@ -280,7 +280,8 @@ def _why_not(store: Any, found: dict[str, Any] | None, fingerprint: dict[str, An
         if was.get(part, {}).get(name) != fingerprint[part].get(name)
     ]
     return (
-        f"destination: {store.url} is the incomplete volume of another build ({', '.join(differing) or 'version'} differ); "
+        f"destination: {store.url} is the incomplete volume of another build "
+        f"({', '.join(differing) or 'version'} differ); "
         "accepted are its own options, to resume it, or --overwrite"
     )
 
@@ -295,7 +296,8 @@ def _check_addable(store: Any, source: Source, to: Target, found: dict[str, Any]
     first = open_source(store.url, axes=None, missing="fill", context=tensorstore)
     if (first.shape, first.dtype, first.axes) != (source.shape, source.dtype, source.axes):
         raise ValueError(
-            f"add: {store.url} is {first.dtype} of shape {first.shape}, the source {source.dtype} of shape {source.shape}; "
+            f"add: {store.url} is {first.dtype} of shape {first.shape}, "
+            f"the source {source.dtype} of shape {source.shape}; "
             "accepted is a volume that has the source as mip 0"
         )
     there = {scale.get("key") for scale in info["scales"]}
@@ -309,7 +311,8 @@ def _describe(job: Job, source: Source, resumed: int, progress: Progress) -> Non
     plan = job.plan
     progress.note(f"{source.name}: {source.dtype} {' x '.join(map(str, source.shape))} along {', '.join(source.axes)}")
     progress.note(
-        f"{job.plan.recipe.name}, {plan.recipe.num_mips} mips in {len(plan.stages)} stage{'s' * (len(plan.stages) > 1)}; "
+        f"{job.plan.recipe.name}, {plan.recipe.num_mips} mips in {len(plan.stages)} "
+        f"stage{'s' * (len(plan.stages) > 1)}; "
         f"{job.at_once} blocks at once, {size_of(plan.task_bytes)} each"
     )
     for stage in plan.stages:

@@ -91,7 +91,7 @@ def advance(
 
 
 def pyramid(recipe: Recipe, voxels: Array, factor: Shape, num_mips: int, threads: int) -> list[Array]:
-    """Make one run of mips from voxels, as the function in memory does, but of blocks as small as an edge may leave them."""
+    """Make one run of mips from voxels, as the function in memory does, but of blocks as small as an edge leaves."""
     if max(factor) == 1:
         return [voxels] * num_mips
     if recipe.method == "average" and not recipe.exact:
@@ -146,7 +146,7 @@ def _continue(
 
 
 def _sums_of(recipe: Recipe, voxels: Array, origin: int, last: int, shapes: Sequence[Shape], threads: int) -> State:
-    """Return the state at mip `last` of voxels that a chain of sums starts from, made part by part in bounded memory."""
+    """Return the state at mip `last` of voxels that a chain of sums starts from, part by part in bounded memory."""
     parts = recipe.state(last) or ()
     # As many levels at once as leave cells of at most 2**18 voxels; what is left then is small, and folded as a whole.
     near = origin + 1

@@ -185,7 +185,8 @@ class _Pages:
             raise BuildError(f"source: page {number} of {path} can't be read: {error}") from None
         if array.shape != self.page or array.dtype.newbyteorder("=") != self.dtype:
             raise BuildError(
-                f"source: page {number} of {path} is {array.dtype} of shape {array.shape}, and the first one {self.dtype} of "
+                f"source: page {number} of {path} is {array.dtype} of shape {array.shape}, "
+                f"and the first one {self.dtype} of "
                 f"shape {self.page}"
             )
         return array

@@ -87,11 +87,12 @@ def is_empty(store: Any) -> bool:
 
 
 def clear(store: Any) -> None:
-    """Delete a volume, for `overwrite`; refuse what is no volume. A run that is killed here leaves an incomplete volume."""
+    """Delete a volume, for `overwrite`; refuse what is no volume. Killed here, it leaves an incomplete volume."""
     found = [key for key in MARKS if read_key(store, key) is not None]
     if not found:
         raise ValueError(
-            f"overwrite: {store.url} holds no volume that tinybrain knows (none of {', '.join(MARKS)}), so it isn't deleted"
+            f"overwrite: {store.url} holds no volume that tinybrain knows (none of {', '.join(MARKS)}), "
+            "so it isn't deleted"
         )
     write_json(store, STATE, {"state": "incomplete", "overwritten": True})
     for name in _entries(store):

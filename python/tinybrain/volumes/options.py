@@ -1,4 +1,4 @@
-"""The options of a build, settled: from what the caller said and what the source says of itself to source, target and plan.
+"""The options of a build, settled: from what the caller and the source say to source, target and plan.
 
 Everything that can be wrong with an option is found here, before anything is written; errors name the option, what
 came, and what is accepted.
@@ -181,7 +181,8 @@ def room_for(plan: Plan, source: Source, target: Target, options: Options) -> Ro
             return room
     needed = BASE + plan.task_bytes + 5 * room.traffic // 2
     raise ValueError(
-        f"memory: got {size_of(_memory(options))}; accepted is at least {size_of(needed)} to resume what was begun with more"
+        f"memory: got {size_of(_memory(options))}; accepted is at least {size_of(needed)} "
+        "to resume what was begun with more"
     )
 
 
@@ -190,7 +191,7 @@ def _memory(options: Options) -> int:
 
 
 def _method(source: Source, options: Options) -> tuple[str, bool]:
-    """Return the method, and whether these are labels: as asked for, or as the source says; never by looking at dtypes alone."""
+    """Return the method, and whether these are labels: as asked for, or as the source says; never by dtypes alone."""
     method, labels = options.method, options.labels or bool(source.about.labels)
     if method is not None and method not in METHODS:
         raise ValueError(f"method: got {method!r}; accepted are {', '.join(METHODS)}")
@@ -202,7 +203,8 @@ def _method(source: Source, options: Options) -> tuple[str, bool]:
         and (kind == "b" or (kind in "iu" and itemsize > 2))
     ):
         raise ValueError(
-            f"method: {source.name} has dtype {source.dtype}, which may be an image or labels; accepted are --labels, or "
+            f"method: {source.name} has dtype {source.dtype}, which may be an image or labels; "
+            "accepted are --labels, or "
             f"--method with one of {', '.join(METHODS)}"
         )
     labels = labels or method == "mode"
@@ -327,6 +329,7 @@ def _codec(options: Options, labels: bool, source: Source) -> tuple[str, int | N
     name = "raw" if name == "none" and options.format == "precomputed" else name
     if name not in fits or (level and not level.isdigit()):
         raise ValueError(
-            f"compression: got {text!r}; accepted for {options.format} are {', '.join(fits)}, with a level after a colon"
+            f"compression: got {text!r}; accepted for {options.format} are {', '.join(fits)}, "
+            "with a level after a colon"
         )
     return name, int(level) if level else None

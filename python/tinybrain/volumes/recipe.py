@@ -129,7 +129,7 @@ class Recipe:
         return mip == run.last or (period > 0 and (mip - run.first) % period == 0) or max(run.factor) == 1
 
     def segment_end(self, mip: int) -> int:
-        """Return the mip at which the state of mip `mip`, which isn't a mip itself, ends: the next restart or the last mip."""
+        """Return the mip at which the state of mip `mip`, no mip itself, ends: the next restart or the last mip."""
         return next((k for k in range(mip + 1, self.num_mips) if self.restarts(k)), self.num_mips)
 
     def origin(self, mip: int) -> int:

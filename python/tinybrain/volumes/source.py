@@ -259,7 +259,8 @@ def _stored_at(url: str, name: str) -> tuple[dict[str, Any], About]:
     if (attributes := read_json(store, "s0/attributes.json")) is not None and "dimensions" in attributes:
         return spec("n5", "s0/"), About()
     raise ValueError(
-        f"source: {name} is no volume; accepted are Zarr, OME-Zarr, N5, Neuroglancer Precomputed, .npy, and TIFF files and folders"
+        f"source: {name} is no volume; accepted are Zarr, OME-Zarr, N5, Neuroglancer Precomputed, .npy, "
+        "and TIFF files and folders"
     )
 
 
@@ -295,7 +296,7 @@ def _multiscales(attributes: dict[str, Any], name: str) -> tuple[About, str]:
 
 
 def _read_labels(stored: _Chunked, about: About) -> None:
-    """Take axes, voxel sizes and offsets from what TensorStore knows of the dimensions, where the metadata said nothing."""
+    """Take axes, voxel sizes and offsets from what TensorStore knows of them, where the metadata said nothing."""
     names = [_axis(label) for label in stored.labels][: len(stored.shape)]
     if about.axes is None and all(names) and len(set(names)) == len(names):
         about.axes = "".join(str(name) for name in names)
@@ -331,7 +332,8 @@ def _axes_of(axes: str | None, about: About, stored: Any, name: str) -> str:
     axes = axes.lower().replace(",", "")
     if len(axes) != rank or len(set(axes)) != rank or not set(axes) <= set(AXES) or not {"x", "y"} <= set(axes):
         raise ValueError(
-            f"axes: got {axes!r} for {name} of shape {tuple(stored.shape)}; accepted is one of x, y, z, c, t for each axis, "
+            f"axes: got {axes!r} for {name} of shape {tuple(stored.shape)}; "
+            "accepted is one of x, y, z, c, t for each axis, "
             "x and y among them, in the order they are stored"
         )
     return axes

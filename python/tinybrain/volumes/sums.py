@@ -1,7 +1,8 @@
 """Sums of cells, and their division: the arithmetic of averages that are made in several stages.
 
-A sum of integers is exact. It is an array of *limbs*, the first axis: one int64, or where 62 bits may be too few, several of 32
-bits, least first, each in an int64 that has room for what is added up until `normal` moves the excess on; the last one has
+A sum of integers is exact. It is an array of *limbs*, the first axis: one int64, or where 62 bits may be too few,
+several of 32 bits, least first, each in an int64 that has room for what is added up until `normal` moves the excess
+on; the last one has
 the sign. Division is done in int64 where a sum fits, and in Python's integers for the few that don't.
 """
 
@@ -78,7 +79,7 @@ def rendered(sums: Array, counts: Array, dtype: np.dtype[Any], exact: bool) -> A
 
 
 def quotient(sums: Array, counts: Array) -> Array:
-    """Return sums / counts, +0.0 where nothing was counted; complex numbers part by part, as inf must not spoil the other."""
+    """Return sums / counts, +0.0 where nothing was counted; complex ones part by part: inf must not spoil the other."""
     quotient = np.empty_like(sums)
     parts = [(sums, quotient)] if sums.dtype.kind != "c" else [(sums.real, quotient.real), (sums.imag, quotient.imag)]
     for total, to in parts:

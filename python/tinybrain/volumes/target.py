@@ -66,7 +66,7 @@ class Target:
         return tuple(size * f for size, f in zip(self.voxel_size, factor, strict=True))
 
     def shift(self, mip: int) -> tuple[float, ...]:
-        """Position of the centre of a mip's first voxel: half a cell on from that of the mip before, unless striding."""
+        """Position of the centre of a mip's first voxel: half a cell on from the mip before, unless striding."""
         shift = list(self.translation)
         for k, factor in enumerate(self.recipe.factors[:mip]):
             if not strides(self.recipe, factor):
