@@ -7,6 +7,7 @@ Precomputed segmentations, N5; and broken ones. Voxels have the order of axes th
 
 from __future__ import annotations
 
+import gzip
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -173,6 +174,13 @@ def n5(path: Path, mips: Sequence[Array], factor: Sequence[int] = (2, 2, 1)) -> 
     resolution = {"dimensions": [8.0, 8.0, 40.0], "unit": "nm"}
     write_json(path / "attributes.json", {"scales": scales, "pixelResolution": resolution})
     return path
+
+
+def pack(directory: Path) -> None:
+    """Compress the files of a mip as CloudVolume does."""
+    for chunk in list(directory.iterdir()):
+        chunk.with_name(chunk.name + ".gz").write_bytes(gzip.compress(chunk.read_bytes()))
+        chunk.unlink()
 
 
 def write_json(path: Path, value: Any) -> None:
