@@ -95,7 +95,7 @@ demo: $(MADE)/native $(MADE)/demo
 
 # The best backend first; the others need not look at the wheel again, nor at dask and volumes on disk, which no kernel knows of,
 # unless the tests to run were named.
-ELSEWHERE := --ignore=tests/test_wheel.py $(foreach topic,build dask info preview pyramid view,--ignore-glob='tests/test_$(topic)*')
+ELSEWHERE := --ignore=tests/test_wheel.py $(foreach topic,build readme dask info preview pyramid view,--ignore-glob='tests/test_$(topic)*')
 
 test: $(MADE)/native $(MADE)/test wheel
 	cargo test --release --no-default-features

@@ -313,3 +313,50 @@ def test_wrong_options_write_nothing(options: dict, words: str, source: Path, tm
     with pytest.raises(ValueError, match=words):
         build(source, tmp_path / "out", **{**OPTIONS, **options})
     assert not (tmp_path / "out").exists()
+
+
+def test_overwriting_keeps_what_belongs_to_no_mip(source: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    build(source, out, **OPTIONS)
+    before = tree(out)
+    (out / "labels").mkdir()
+    (out / "labels" / "months of work").write_text("kept")
+    (out / "notes.txt").write_text("kept")
+    with pytest.raises(ValueError, match=r"overwrite: .* also holds labels/, notes.txt"):
+        build(source, out, **OPTIONS, overwrite=True)
+    assert (out / "labels" / "months of work").read_text() == "kept"
+    assert not (out / STATE).exists()
+    assert {name: data for name, data in tree(out).items() if name in before} == before
+
+
+def test_an_incomplete_volume_is_no_source(source: Path, tmp_path: Path) -> None:
+    build(source, tmp_path / "half", **OPTIONS)
+    (tmp_path / "half" / STATE).write_text('{"state": "incomplete"}')
+    with pytest.raises(BuildError, match="half is incomplete"):
+        build(tmp_path / "half", tmp_path / "out", **OPTIONS)
+    assert not (tmp_path / "out").exists()
+
+
+def test_chunks_in_compressed_files_are_refused(volume: np.ndarray, tmp_path: Path) -> None:
+    np.save(tmp_path / "in.npy", volume.astype(np.uint8))
+    build(tmp_path / "in.npy", tmp_path / "em", num_mips=0, format="precomputed")
+    chunks = [path for path in (tmp_path / "em").rglob("*-*") if path.is_file()]
+    assert chunks
+    for path in chunks:
+        path.rename(f"{path}.gz")
+    with pytest.raises(ValueError, match=r"compressed files such as .*\.gz"):
+        build(tmp_path / "em", tmp_path / "out", num_mips=1)
+
+
+def test_a_second_build_into_the_same_folder_is_told_so(source: Path, tmp_path: Path) -> None:
+    pytest.importorskip("fcntl")
+    from tinybrain.volumes.storage import kvstore_url, locked
+
+    with locked(kvstore_url(tmp_path / "out")):
+        running = command(source, tmp_path / "out", *ARGUMENTS)
+        assert "another build is at work" in running.communicate(timeout=60)[1]
+        assert running.returncode == 1
+    assert not (tmp_path / "out").exists()
+    again = command(source, tmp_path / "out", *ARGUMENTS, "--quiet")
+    assert again.communicate(timeout=60)[1] == ""
+    assert again.returncode == 0

@@ -26,7 +26,16 @@ from tinybrain.volumes.options import Options, Room, plan_for, room_for, settle
 from tinybrain.volumes.plan import Assembly, Phase, Plan, Stage, task_count
 from tinybrain.volumes.progress import Progress, size_of
 from tinybrain.volumes.source import Source, open_source
-from tinybrain.volumes.storage import BuildError, context, kvstore_url, local_path, one_line, open_kvstore, read_json
+from tinybrain.volumes.storage import (
+    BuildError,
+    context,
+    kvstore_url,
+    local_path,
+    locked,
+    one_line,
+    open_kvstore,
+    read_json,
+)
 from tinybrain.volumes.target import Target
 from tinybrain.volumes.tasks import Job
 
@@ -196,19 +205,20 @@ def build(
     progress = progress or Progress()
     _check_apart(src, dst, add)
     tensorstore = context(threads or tasks.len_of_cores())
-    source = open_source(src, axes=axes, missing=missing, context=tensorstore)
+    source = open_source(src, axes=axes, missing=missing, context=tensorstore, may_be_incomplete=add)
     to = settle(source, dst, options)
-    records = Journal(open_kvstore(to.url))
-    plan, room, resumes = _begin(records, source, to, options, overwrite, tensorstore)
-    job = Job(source.spec, to, plan, threads, room.traffic, room.at_once)
-    resumed = records.done_in_all(plan) if resumes else 0
-    if verbose:
-        _describe(job, source, resumed, progress)
-    try:
-        read = _run(job, records, source, scheduler, progress)
-    finally:
-        progress.close()
-    records.finish()
+    with locked(to.url):
+        records = Journal(open_kvstore(to.url))
+        plan, room, resumes = _begin(records, source, to, options, overwrite, tensorstore)
+        job = Job(source.spec, to, plan, threads, room.traffic, room.at_once)
+        resumed = records.done_in_all(plan) if resumes else 0
+        if verbose:
+            _describe(job, source, resumed, progress)
+        try:
+            read = _run(job, records, source, scheduler, progress)
+        finally:
+            progress.close()
+        records.finish()
     total = sum(task_count(phase) for phase in plan.phases)
     seconds = time.monotonic() - began
     report = Report(to.url, to.shapes, to.axes, to.recipe.name, len(plan.stages), total, resumed, read, seconds)
@@ -293,7 +303,7 @@ def _check_addable(store: Any, source: Source, to: Target, found: dict[str, Any]
         raise ValueError(f"add: {store.url} is no precomputed volume")
     if found is not None:
         raise FileExistsError(_why_not(store, found, _fingerprint(source, to)))
-    first = open_source(store.url, axes=None, missing="fill", context=tensorstore)
+    first = open_source(store.url, axes=None, missing="fill", context=tensorstore, may_be_incomplete=True)
     if (first.shape, first.dtype, first.axes) != (source.shape, source.dtype, source.axes):
         raise ValueError(
             f"add: {store.url} is {first.dtype} of shape {first.shape}, "

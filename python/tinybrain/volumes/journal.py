@@ -18,6 +18,7 @@ import numpy as np
 from tinybrain._arguments import Array
 from tinybrain.volumes.plan import Plan, task_count
 from tinybrain.volumes.storage import (
+    STATE,
     BuildError,
     delete_prefix,
     local_path,
@@ -27,7 +28,6 @@ from tinybrain.volumes.storage import (
     write_key,
 )
 
-STATE = "tinybrain-build.json"
 FOLDER = "tinybrain-build/"
 # What a folder holds that may be overwritten: the metadata of the volumes that `info` knows.
 MARKS = ("zarr.json", ".zarray", ".zattrs", ".zgroup", "info", "attributes.json", STATE)
@@ -87,17 +87,38 @@ def is_empty(store: Any) -> bool:
 
 
 def clear(store: Any) -> None:
-    """Delete a volume, for `overwrite`; refuse what is no volume. Killed here, it leaves an incomplete volume."""
+    """Delete a volume, for `overwrite`; refuse what is no volume, and what holds anything else.
+
+    Killed here, it leaves an incomplete volume, which says what was to be deleted.
+    """
     found = [key for key in MARKS if read_key(store, key) is not None]
     if not found:
         raise ValueError(
             f"overwrite: {store.url} holds no volume that tinybrain knows (none of {', '.join(MARKS)}), "
             "so it isn't deleted"
         )
-    write_json(store, STATE, {"state": "incomplete", "overwritten": True})
-    for name in _entries(store):
+    ours = {*MARKS, FOLDER, *_arrays(store), *(read_json(store, STATE) or {}).get("overwritten", ())}
+    entries = _entries(store)
+    strange = sorted(set(entries) - ours)
+    if strange:
+        raise ValueError(
+            f"overwrite: {store.url} also holds {', '.join(strange[:5])}{', ...' * (len(strange) > 5)}, which "
+            "belongs to no mip, so it isn't deleted"
+        )
+    write_json(store, STATE, {"state": "incomplete", "overwritten": entries})
+    for name in entries:
         if name != STATE:
             delete_prefix(store, name)
+
+
+def _arrays(store: Any) -> set[str]:
+    """Return the folders that the metadata of a volume names: those of its mips."""
+    node, attributes = read_json(store, "zarr.json") or {}, read_json(store, ".zattrs") or {}
+    group = {**attributes, **node.get("attributes", {}), **node.get("attributes", {}).get("ome", {})}
+    paths = [data["path"] for scales in group.get("multiscales", []) for data in scales.get("datasets", [])]
+    paths += [scale["key"] for scale in (read_json(store, "info") or {}).get("scales", [])]
+    paths += ["c"] * (node.get("node_type") == "array")
+    return {path.split("/")[0] + "/" for path in paths}
 
 
 def _entries(store: Any) -> list[str]:

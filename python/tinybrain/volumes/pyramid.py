@@ -23,13 +23,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import unquote
 
+from tinybrain.volumes.storage import compressed_file
+
 if TYPE_CHECKING:
     import tensorstore as ts
 
 Kind = Literal["image", "labels"]
-
-#: The file at the root of a volume that `tinybrain build` has not finished.
-SIDECAR = "tinybrain-build.json"
 
 _SHORT_UNITS = {
     "angstrom": "Å",
@@ -157,12 +156,8 @@ class Mip:
         """
         if self.directory is None:
             return
-        try:
-            with os.scandir(self.directory) as entries:
-                name = next((entry.name for entry in entries), "")
-        except OSError:
-            return
-        if name.endswith((".gz", ".br", ".zst", ".xz", ".bz2")):
+        name = compressed_file(self.directory)
+        if name is not None:
             raise ValueError(
                 f"path: {self.directory} has chunks in compressed files such as {name}, as CloudVolume writes them; "
                 "accepted are plain ones: write them with compress=False"

@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from tinybrain.volumes._extras import extra
-from tinybrain.volumes.pyramid import SIDECAR, Mip
+from tinybrain.volumes.pyramid import Mip
+from tinybrain.volumes.storage import STATE
 
 Json = dict[str, Any]
 
@@ -82,7 +83,7 @@ class Root:
 def state(root: Root) -> tuple[bool, Json]:
     """Return whether a volume is complete, and what its sidecar says."""
     try:
-        sidecar = root.json_of(SIDECAR)
+        sidecar = root.json_of(STATE)
     except Unreadable:  # object stores that hide their listing refuse what is not there
         sidecar = None
     return sidecar is None or sidecar.get("state") == "complete", sidecar or {}

@@ -22,10 +22,12 @@ import numpy as np
 from tinybrain._arguments import Array
 from tinybrain.volumes._extras import extra
 from tinybrain.volumes.storage import (
+    STATE,
     Box,
     BuildError,
     Pipe,
     Shape,
+    compressed_file,
     extents,
     kvstore_url,
     local_path,
@@ -33,6 +35,7 @@ from tinybrain.volumes.storage import (
     open_kvstore,
     ordered,
     read_json,
+    read_key,
     slices,
     tiles,
     within,
@@ -155,7 +158,7 @@ class _Chunked:
             pipe.add(nbytes, target[within(tile, box[0])].write(handle[slices(tile)]))
 
 
-def open_source(path: Any, *, axes: str | None, missing: str, context: Any) -> Source:
+def open_source(path: Any, *, axes: str | None, missing: str, context: Any, may_be_incomplete: bool = False) -> Source:
     """Open a source.
 
     Parameters
@@ -168,6 +171,8 @@ def open_source(path: Any, *, axes: str | None, missing: str, context: Any) -> S
         What chunks are that aren't stored.
     context : tensorstore.Context
         For reading.
+    may_be_incomplete : bool
+        A build into it may be under way, which adds mips to it.
 
     Raises
     ------
@@ -175,6 +180,8 @@ def open_source(path: Any, *, axes: str | None, missing: str, context: Any) -> S
         If there is nothing.
     ValueError
         If it is nothing that can be read, or has axes that don't fit.
+    BuildError
+        If it is a volume whose build hasn't ended.
     """
     text = path if isinstance(path, dict) else os.fspath(path)
     if isinstance(text, dict) or text.lstrip().startswith("{"):
@@ -190,7 +197,7 @@ def open_source(path: Any, *, axes: str | None, missing: str, context: Any) -> S
         if local is not None and files.is_file_source(local):
             spec, about = files.describe(local)
         else:
-            spec, about = _stored_at(kvstore_url(text), text)
+            spec, about = _stored_at(kvstore_url(text), text, may_be_incomplete)
     if "tensorstore" in spec and missing == "error":
         spec["tensorstore"]["fill_missing_data_reads"] = False
     stored = _stored(spec, context)
@@ -233,14 +240,22 @@ def _from_json(text: Any) -> tuple[dict[str, Any], About]:
     return {"tensorstore": text, "name": f"{text['driver']} spec"}, about
 
 
-def _stored_at(url: str, name: str) -> tuple[dict[str, Any], About]:
+def _stored_at(url: str, name: str, may_be_incomplete: bool) -> tuple[dict[str, Any], About]:
     """Find out by its metadata what is stored at a URL."""
     store = open_kvstore(url)
+    if not may_be_incomplete and read_key(store, STATE) is not None:
+        raise BuildError(f"source: {name} is incomplete: its build is under way or was stopped; run it again to end it")
 
     def spec(driver: str, path: str = "", **more: Any) -> dict[str, Any]:
         return {"tensorstore": {"driver": driver, "kvstore": url + path, **more}, "name": name}
 
     if (info := read_json(store, "info")) is not None and "scales" in info:
+        folder = local_path(url + str(info["scales"][0].get("key", ""))) if info["scales"] else None
+        if folder is not None and (chunk := compressed_file(folder)) is not None:
+            raise ValueError(
+                f"source: {name} has chunks in compressed files such as {chunk}, as CloudVolume writes them, which "
+                "TensorStore doesn't find; accepted are plain ones: write them with compress=False"
+            )
         about = About(labels=info.get("type") == "segmentation")
         found = spec("neuroglancer_precomputed", scale_index=0)
         return found | {"drop_channel": info.get("num_channels") == 1}, about

@@ -10,10 +10,13 @@ a plain path is a local folder.
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import itertools
 import json
 import os
 import re
+import tempfile
 import threading
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -25,6 +28,10 @@ from tinybrain.volumes._extras import extra
 
 Shape: TypeAlias = "tuple[int, ...]"
 Box: TypeAlias = "tuple[tuple[int, ...], tuple[int, ...]]"
+
+
+# While this file is in a volume, the volume is incomplete.
+STATE = "tinybrain-build.json"
 
 
 class BuildError(RuntimeError):
@@ -123,8 +130,48 @@ def delete_prefix(store: Any, prefix: str) -> None:
 def one_line(error: BaseException) -> str:
     """Return the words of an error without the details that TensorStore appends in brackets."""
     text = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    # A layout is tried out in memory; control characters are none of a message's.
+    text = re.sub(r"memory://probe/\S*", "the destination", re.sub(r"[\x00-\x1f\x7f]+", " ", text))
     text = re.sub(r"\s*\[(tensorstore_spec|source locations|os_error_code|http_\w+)=.*", "", text)
     return re.sub(r"^[A-Z_]+: ", "", text)
+
+
+def compressed_file(folder: Path) -> str | None:
+    """Return the name of a chunk that is compressed as a whole file, as CloudVolume and igneous write them, or None.
+
+    TensorStore doesn't find such chunks, and would read zeros.
+    """
+    try:
+        with os.scandir(folder) as entries:
+            name = next((entry.name for entry in entries), "")
+    except OSError:
+        return None
+    return name if name.endswith((".gz", ".br", ".zst", ".xz", ".bz2")) else None
+
+
+@contextlib.contextmanager
+def locked(url: str) -> Iterator[None]:
+    """Keep a local folder for this process and its children; the lock ends with the process, however that ends.
+
+    Processes on other hosts, and other users, are not kept out, nor is anybody where there is no `fcntl`.
+    """
+    folder = local_path(url)
+    try:
+        import fcntl
+    except ImportError:
+        folder = None
+    if folder is None:
+        yield
+        return
+    name = hashlib.sha256(os.fsencode(folder.resolve())).hexdigest()[:16]
+    path = Path(tempfile.gettempdir()) / f"tinybrain-{os.getuid()}-{name}.lock"
+    with path.open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise BuildError(f"destination: another build is at work in {folder}") from None
+        # The file stays: who removed it would part those who wait from those who come.
+        yield
 
 
 class Pipe:
