@@ -41,7 +41,7 @@ endif
 .PHONY: help demo test lint bench bench-volumes compare wheel build clean
 
 help:
-	@echo "make demo     a pyramid of generated tissue: times, and the picture demo.png"
+	@echo "make demo     a pyramid of generated tissue: times, the picture demo.png, and demo.ome.zarr"
 	@echo "              (VOLUME=file.npy|npz  METHOD=average|mode  FACTOR=2,2,1  OUT=demo.png)"
 	@echo "make test     Rust tests, then pytest on every backend and on the wheel (TESTS=\"arguments of pytest\")"
 	@echo "make lint     rustfmt, clippy, ruff, mypy, stubtest"
@@ -90,7 +90,9 @@ wheel:
 	@ls dist/*.whl > /dev/null 2>&1 || rm -f $(MADE)/wheel
 	@$(MAKE) --no-print-directory $(MADE)/wheel
 
+# Volumes on disk need libraries that not every Python has.
 demo: $(MADE)/native $(MADE)/demo
+	@$(MAKE) --no-print-directory $(MADE)/volumes || echo "tinybrain[volumes] cannot be installed here: the demo goes without"
 	$(BIN)/python benches/demo.py --volume '$(VOLUME)' --method '$(METHOD)' --factor '$(FACTOR)' --out '$(OUT)'
 
 # The best backend first; the others need not look at the wheel again, nor at dask and volumes on disk, which no kernel knows of,

@@ -1,4 +1,4 @@
-"""The demo: a pyramid of an image and its labels, a table of times and a picture.
+"""The demo: a pyramid of an image and its labels, a table of times and a picture; and a pyramid on disk.
 
 ``make demo`` runs it on a generated piece of tissue (`tissue`); ``make demo VOLUME=file.npz`` on
 your own.  An .npz may hold an image, labels, or both of one shape; the two are told apart by
@@ -11,6 +11,7 @@ import argparse
 import os
 import statistics
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -316,6 +317,34 @@ def draw(layers: list[Layer], pyramids: list[list[Array]], factor: Factor, path:
     plt.close(figure)
 
 
+# --- The same on disk -----------------------------------------------------------------------------
+
+
+def on_disk(layer: Layer, factor: Factor, num_mips: int, picture: Path) -> None:
+    """Build an OME-Zarr volume of a layer beside the picture, and draw its preview, where the extra is installed."""
+    from tinybrain.volumes import build, preview
+
+    volume = picture.with_suffix(".ome.zarr")
+    sheet = picture.with_name(f"{picture.stem}-volume.png")
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            np.save(f"{folder}/{picture.stem}.npy", layer.voxels)
+            build(
+                f"{folder}/{picture.stem}.npy",
+                volume,
+                factor=factor,
+                num_mips=num_mips,
+                method=layer.method,
+                labels=layer.method == "mode",
+                overwrite=volume.exists(),
+            )
+        preview(volume, sheet)
+    except ImportError as error:
+        print(f"No volume on disk: {error}")
+        return
+    print(f"OME-Zarr written to {volume}, its preview to {sheet}: tinybrain view {volume} opens it")
+
+
 def main() -> None:
     """Parse the command line and run the demo."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
@@ -354,6 +383,7 @@ def main() -> None:
     except OSError as error:
         sys.exit(f"--out: {options.out!r} cannot be written: {error.strerror}")
     print(f"\nPicture written to {options.out}")
+    on_disk(layers[0], factor, num_mips, Path(options.out))
 
 
 if __name__ == "__main__":
