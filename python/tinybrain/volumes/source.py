@@ -152,10 +152,20 @@ class _Chunked:
         target = extra("tensorstore").array(into, copy=False, write=True)
         order = tuple(turn.index(axis) for axis in self.order)
         chunk = tuple(self.chunk[axis] for axis in turn)
-        for tile in tiles(box, chunk, pipe.piece // into.itemsize, order):
-            nbytes = int(np.prod(extents(tile))) * into.itemsize
+        # Chunks are decoded whole, however little of them is wanted.
+        for tile in tiles(box, chunk, pipe.piece // into.itemsize, order, whole=True):
+            nbytes = int(np.prod(extents(_whole(tile, chunk)))) * into.itemsize
             pipe.make_room(nbytes)
             pipe.add(nbytes, target[within(tile, box[0])].write(handle[slices(tile)]))
+
+
+def _whole(box: Box, chunk: Shape) -> Box:
+    """Return the box of all chunks that a box touches."""
+    start, stop = box
+    return (
+        tuple(a // c * c for a, c in zip(start, chunk, strict=True)),
+        tuple(-(-b // c) * c for b, c in zip(stop, chunk, strict=True)),
+    )
 
 
 def open_source(path: Any, *, axes: str | None, missing: str, context: Any, may_be_incomplete: bool = False) -> Source:

@@ -254,7 +254,7 @@ def extents(box: Box) -> Shape:
     return tuple(stop - start for start, stop in zip(*box, strict=True))
 
 
-def tiles(box: Box, chunk: Sequence[int], most: int, order: Sequence[int]) -> Iterator[Box]:
+def tiles(box: Box, chunk: Sequence[int], most: int, order: Sequence[int], *, whole: bool = False) -> Iterator[Box]:
     """Cut a box into pieces of whole chunks.
 
     Parameters
@@ -267,13 +267,15 @@ def tiles(box: Box, chunk: Sequence[int], most: int, order: Sequence[int]) -> It
         Voxels of a piece at most, or one chunk.
     order : sequence of int
         Axes from the slowest to the fastest in memory: pieces grow along the fastest first.
+    whole : bool
+        Whether all voxels of chunks count that a piece has a part of.
     """
     piece = list(chunk)
     shape = extents(box)
     for axis in reversed(order):
         others = 1
         for other, extent in enumerate(piece):
-            others *= 1 if other == axis else min(extent, shape[other])
+            others *= 1 if other == axis else extent if whole else min(extent, shape[other])
         times = max(1, min(most // max(1, others * piece[axis]), -(-shape[axis] // piece[axis]) + 1))
         piece[axis] *= times
         if piece[axis] < shape[axis]:

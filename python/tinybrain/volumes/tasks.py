@@ -10,6 +10,7 @@ import functools
 import json
 import math
 import threading
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -165,13 +166,19 @@ class Runner:
             tuple(a * f for a, f in zip(box[0], scale, strict=True)),
             tuple(min(b * f, n) for b, f, n in zip(box[1], scale, stage.grid.shape, strict=True)),
         )
-        waiting: list[tuple[int, Any]] = []
+        # Pieces come whole, with those of the other mips: as many at a time as may be under way.
+        block_box = stage.grid.box(0)
+        nbytes = sum(
+            math.prod(extents(stage.piece(recipe, block_box, k))) * p.itemsize for k, p in stage.packed(recipe)
+        )
+        most = max(1, min(16, self.job.traffic // max(1, nbytes)))
+        waiting: deque[tuple[int, Any]] = deque()
         for block in stage.grid.touching(before):
+            while len(waiting) >= most:
+                self._place(stage, mip, parts, box, state, waiting.popleft())
             waiting.append((block, self.store.read(piece_key(number, block))))
-            if len(waiting) == 16:
-                self._place(stage, mip, parts, box, state, waiting.pop(0))
         while waiting:
-            self._place(stage, mip, parts, box, state, waiting.pop(0))
+            self._place(stage, mip, parts, box, state, waiting.popleft())
         return state
 
     def _place(
@@ -198,7 +205,7 @@ class Runner:
                     raise BuildError(
                         f"destination: the pieces of block {block} are missing; start again with overwrite"
                     )
-                array = np.frombuffer(packed[at : at + size], part.dtype)
+                array = np.frombuffer(packed, part.dtype, size // np.dtype(part.dtype).itemsize, at)
                 array = ordered(array.reshape(*lead, *(extents(whole)[axis] for axis in order)), order)
                 state[part.name][inner(within(both, box[0]))] = array[inner(within(both, whole[0]))]
             at += size
