@@ -83,13 +83,17 @@ def test_it_holds_the_package_and_nothing_else(wheel: Path) -> None:
     stray = [
         name
         for name in names
-        if not re.fullmatch(r"tinybrain/(\w+\.py|_native\.pyi|py\.typed|_native\.[\w.-]*(so|pyd))", name)
+        if not re.fullmatch(r"tinybrain/((volumes/)?\w+\.py|_native\.pyi|py\.typed|_native\.[\w.-]*(so|pyd))", name)
         and not re.fullmatch(r"tinybrain-2\.0\.0\.dist-info/[\w./-]+", name)
     ]
     assert stray == []
     sources = Path(__file__).parent.parent / "python" / "tinybrain"
     if sources.is_dir():
-        expected = {f"tinybrain/{path.name}" for path in sources.iterdir() if path.suffix in (".py", ".pyi")}
+        expected = {
+            f"tinybrain/{path.relative_to(sources).as_posix()}"
+            for path in sources.rglob("*")
+            if path.suffix in (".py", ".pyi")
+        }
         assert {name for name in names if name.endswith((".py", ".pyi"))} == expected
 
 
