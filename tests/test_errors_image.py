@@ -157,10 +157,7 @@ def test_average_of_an_image_large_enough(shape: Any, factor: Any, num_mips: int
 
 
 def test_exact_averages_have_no_minimum_size() -> None:
-    try:
-        mips = tb.downsample_with_averaging(image((1, 3)), (2, 2), 4, exact=True)
-    except NotImplementedError:
-        return
+    mips = tb.downsample_with_averaging(image((1, 3)), (2, 2), 4, exact=True)
     assert [mip.shape for mip in mips] == [(1, 2), (1, 1), (1, 1), (1, 1)]
 
 
