@@ -8,6 +8,7 @@ import random
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -208,15 +209,17 @@ def test_a_source_that_is_not_there(tmp_path: Path) -> None:
 
 
 def changes(monkeypatch: pytest.MonkeyPatch, change: Callable[[], None]) -> None:
-    """Do something to the source after the fifth task."""
+    """Do something to the source after the fifth task; one task at a time, so that none reads a file meanwhile."""
     run = tasks.Runner.run
     ran: list[int] = []
+    alone = threading.Lock()
 
     def counted(self: tasks.Runner, phase: int, index: int) -> int:
-        ran.append(index)
-        if len(ran) == 5:
-            change()
-        return run(self, phase, index)
+        with alone:
+            ran.append(index)
+            if len(ran) == 5:
+                change()
+            return run(self, phase, index)
 
     monkeypatch.setattr(tasks.Runner, "run", counted)
 

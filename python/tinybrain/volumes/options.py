@@ -25,7 +25,7 @@ from tinybrain.volumes.storage import Shape, kvstore_url
 from tinybrain.volumes.target import FORMATS, NANOMETRES, Target, write_chunks
 
 CHUNK_BYTES = 2 << 20  # of a chunk by default: few files, and still quick to fetch
-BASE = 128 << 20  # bytes of the interpreter and the libraries, before a voxel is read (measured: 90 MiB and arenas)
+BASE = 160 << 20  # bytes of the interpreter and the libraries (measured: 90 MiB), and what a heap holds besides
 _SIZES = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
 _SIZES |= {"KIB": 1 << 10, "MIB": 1 << 20, "GIB": 1 << 30, "TIB": 1 << 40, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
 

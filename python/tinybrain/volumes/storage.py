@@ -11,6 +11,7 @@ a plain path is a local folder.
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import hashlib
 import itertools
 import json
@@ -51,6 +52,19 @@ def context(threads: int) -> Any:
             "file_io_concurrency": {"limit": max(4, threads)},
         }
     )
+
+
+def one_heap() -> None:
+    """Let all threads of this process allocate from one heap from now on, where the C library is glibc.
+
+    By default every thread has one of its own, and keeps what it frees there: with chunks of some MiB that come and go
+    on many threads, a process takes a multiple of what it holds.
+    """
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (AttributeError, OSError, TypeError):  # another C library, another system
+        return
+    mallopt(-8, 1)  # M_ARENA_MAX
 
 
 def kvstore_url(path: str | os.PathLike[str]) -> str:

@@ -30,6 +30,7 @@ from tinybrain.volumes.storage import (
     context,
     extents,
     inner,
+    one_heap,
     one_line,
     open_kvstore,
     ordered,
@@ -75,6 +76,7 @@ class Runner:
     def __init__(self, job: Job) -> None:
         self.job, self.plan, self.recipe = job, job.plan, job.plan.recipe
         self.stop = threading.Event()
+        one_heap()
         self.context = context(job.threads or len_of_cores())
         self.source = source.reopen(job.source, self.context)
         self.shapes = self.recipe.shapes(self.plan.shape)
