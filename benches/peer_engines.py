@@ -123,11 +123,17 @@ def route_threads(call: Call, array: Array) -> int:
 
 
 def bind_tensorstore(call: Call, array: Array) -> Bound:
-    """Views of views, written into given arrays one after the other."""
+    """Views of views, written into given arrays one after the other; exact: views of the input, read afresh."""
     import tensorstore as ts
 
     context = ts.Context({"data_copy_concurrency": {"limit": call.parallel}})
     method = {"avg": "mean", "seg": "mode"}[call.op]
+    if call.exact:
+        source = ts.array(array, context=context)
+        factors = [[f**k for f in call.factor] for k in range(1, call.mips + 1)]
+        direct = [ts.downsample(source, factor, method) for factor in factors]
+        order: Any = "C" if call.volume.layout != "F" else "F"
+        return lambda: [view.read(order=order).result() for view in direct], list
     mips = empty_mips(call, array)
     levels = [ts.array(mip, context=context) for mip in (array, *mips)]
     views = [ts.downsample(level, list(call.factor), method) for level in levels[:-1]]

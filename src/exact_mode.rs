@@ -2,16 +2,22 @@
 //!
 //! Most cells of real volumes are uniform for several mips, and merge without a look at anything but their label, which is compared along
 //! whole rows. Of the others, those of up to [`LOOK`] voxels are decided by looking at the voxels, on every level that has such cells: in
-//! vectors of cells (up to [`FEW`] voxels), or cell by cell, label by label. Larger ones carry lists of their labels with
+//! vectors of cells (up to [`FEW`] voxels), or cell by cell ([`crate::look`]). Larger ones carry lists of their labels with
 //! counts, which are added up from level to level. Lists live for the panels that are pending, a few for every level, so that memory is
 //! bounded by what the cells of a tile hold.
 
-use crate::grid::{Amounts, Array, Ascent, Edge, Grid, Interrupted, Pooling};
-use crate::mixed::{ChildRow, DecideFew, FEW, FindMixed, Flags, Look, Work, merge};
+use crate::grid::{Amounts, Array, Ascent, Axis, Edge, Grid, Interrupted, Pooling};
+use crate::look::{LOOK, Look, Work};
+use crate::mixed::{ChildRow, DecideFew, FEW, FindMixed, Flags, merge};
 use crate::simd::tiles::{Tile, Tiles};
 use crate::simd::views::{Panel, PanelMut, Source, Span};
-use crate::simd::{Backend, LOOK, Label};
+use crate::simd::{Backend, Label, PIECE};
 use crate::tally::{Lists, Tally};
+
+/// Primes are looked for up to here.
+const LARGE: usize = 64;
+/// Slices of a cell that is looked at, at most.
+const SLICES: usize = 64;
 
 /// The shape of a call of exact mode pooling.
 pub struct Plan {
@@ -49,8 +55,9 @@ impl Plan {
         // In the worst case, an entry for every voxel. Narrower tiles would need less memory then, but rows have their price.
         let state = size + size_of::<u64>();
         let grid = Grid::new(source, targets, outputs, &factors, Edge::Existing, size, state);
-        let voxels = |level| grid.axes().iter().fold(1, |all: usize, axis| all.saturating_mul(axis.reach(level)));
-        let looks = (1..=grid.levels()).take_while(|&level| voxels(level) <= LOOK).count();
+        // Where larger cells need lists, these are made of small ones with less work.
+        let levels = |voxels| (1..=grid.levels()).take_while(|&level| looked_at(&grid, level, voxels)).count();
+        let looks = if levels(LOOK) == grid.levels() { grid.levels() } else { levels(PIECE) };
         Plan { grid, sparse, signed, looks }
     }
 
@@ -70,6 +77,21 @@ impl Plan {
     }
 }
 
+/// Whether cells of a level can be looked at: if they have no more voxels than that, lie within a panel of each slice, and not of so many slices that these would be
+/// much to keep, where they are gathered.
+fn looked_at(grid: &Grid, level: usize, voxels: usize) -> bool {
+    let reach = |axes: &[Axis]| axes.iter().fold(1, |all: usize, axis| all.saturating_mul(axis.reach(level)));
+    let (panel, slices) = grid.axes().split_at(2);
+    reach(grid.axes()) <= voxels
+        && reach(slices) <= SLICES
+        && reach(panel) == within(grid, 0, level) * within(grid, 1, level)
+}
+
+/// How many columns (axis 0) or rows (axis 1) of the input make a cell of `level` inside a panel.
+fn within(grid: &Grid, axis: usize, level: usize) -> usize {
+    (1..=level).map(|level| grid.inner_factor(axis, level)).product()
+}
+
 /// A factor in steps of its prime factors, small ones first: cells of one step lie within those of the next, so that even large
 /// ones are made of few children each. Leaves out what axes of one voxel have no use for.
 fn steps(factor: &[usize], extents: &mut [usize]) -> Vec<Vec<usize>> {
@@ -78,7 +100,7 @@ fn steps(factor: &[usize], extents: &mut [usize]) -> Vec<Vec<usize>> {
     while rest.iter().zip(&*extents).any(|(&f, &extent)| f > 1 && extent > 1) {
         // Large primes are rare, and not worth finding.
         let step: Vec<usize> =
-            rest.iter().map(|&f| (2..=LOOK).find(|prime| f.is_multiple_of(*prime)).unwrap_or(f)).collect();
+            rest.iter().map(|&f| (2..=LARGE).find(|prime| f.is_multiple_of(*prime)).unwrap_or(f)).collect();
         rest.iter_mut().zip(&step).for_each(|(f, &by)| *f /= by);
         extents.iter_mut().zip(&step).for_each(|(extent, &by)| *extent = extent.div_ceil(by));
         steps.push(step);
@@ -293,11 +315,11 @@ impl<T: Label> Rows<'_, T> {
     fn decide(&self, out: &mut PanelMut<'_, T>, carry: Option<Carry<'_, T>>, flags: &mut Flags, work: &mut Work<T>) {
         let Rows { plan: Plan { grid, sparse, signed, looks }, backend, level, opened, voxels } = *self;
         let (fx, fy) = (grid.inner_factor(0, level), grid.inner_factor(1, level));
-        let within = |axis| (1..=level).map(|level| grid.inner_factor(axis, level)).product::<usize>();
-        let (width, height, words) = (within(0), within(1), out.cols().div_ceil(64));
+        let (width, height, words) = (within(grid, 0, level), within(grid, 1, level), out.cols().div_ceil(64));
         let mut carry = carry.map(|carry| carry.clear(out.rows() * words));
         let cell = |j: usize, fy: usize, rows: usize| j * fy..((j + 1) * fy).min(rows);
-        let (mut lines, mut labels, mut bits, mut rows) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        let (mut lines, mut labels, mut bits, mut rows, mut inputs) =
+            <(Vec<_>, Vec<_>, Vec<_>, Vec<_>, Vec<_>)>::default();
         for j in 0..out.rows() {
             lines.clear();
             for Opened { panel, .. } in opened {
@@ -305,33 +327,35 @@ impl<T: Label> Rows<'_, T> {
                 lines.extend(cell.clone().map(|y| panel.line(y, cell.start, cell.len(), opened.len())));
             }
             // Unless lists are due, which small cells at the edges of larger ones need too.
+            let listed = carry.as_ref().is_some_and(|carry| carry.lists.is_some());
             let small = level == 1 && fx <= 2 && matches!(fx * lines.len(), 2 | 4 | FEW);
-            if small && carry.as_ref().is_none_or(|carry| carry.lists.is_none()) {
+            if !listed && small {
                 let mixed = carry.as_mut().map_or(&mut [][..], |carry| &mut carry.mixed[j * words..(j + 1) * words]);
                 let (lines, sparse, signed) = (&lines[..], *sparse, *signed);
                 backend.run(DecideFew { lines, fx, signed, sparse, out: out.row_mut(j), mixed });
-            } else {
-                labels.clear();
-                labels.extend(lines.iter().map(|line| line.announced()));
-                bits.clear();
-                rows.clear();
-                for child in opened {
-                    rows.extend(cell(j, fy, child.panel.rows()).map(|y| child.row(y)));
-                }
-                bits.extend(rows.iter().map(|row| row.mixed).filter(|bits| !bits.is_empty()));
-                let out = out.row_mut(j).voxels;
-                backend.run(FindMixed { labels: &labels, children: &bits, fx, flags, out });
-                let lists = carry.as_mut().and_then(|carry| carry.set(j, words, &flags.cells));
-                if level <= *looks {
-                    labels.clear();
-                    for panel in voxels {
-                        labels.extend(cell(j, height, panel.rows()).map(|y| panel.row(y)));
-                    }
-                    backend.run(Look { cells: &flags.cells, rows: &labels, width, out, lists, work });
-                } else {
-                    merge(&flags.cells, &mut rows, fx, out, lists, work);
-                }
+                continue;
             }
+            labels.clear();
+            labels.extend(lines.iter().map(|line| line.announced()));
+            bits.clear();
+            rows.clear();
+            for child in opened {
+                rows.extend(cell(j, fy, child.panel.rows()).map(|y| child.row(y)));
+            }
+            bits.extend(rows.iter().map(|row| row.mixed).filter(|bits| !bits.is_empty()));
+            let out = out.row_mut(j).voxels;
+            backend.run(FindMixed { labels: &labels, children: &bits, fx, flags, out });
+            let lists = carry.as_mut().and_then(|carry| carry.set(j, words, &flags.cells));
+            if level > *looks {
+                merge(&flags.cells, &mut rows, fx, out, lists, work);
+                continue;
+            }
+            inputs.clear();
+            for panel in voxels {
+                inputs.extend(cell(j, height, panel.rows()).map(|y| panel.row(y)));
+            }
+            let children = if level > 1 { &labels[..] } else { &[] };
+            backend.run(Look { cells: &flags.cells, rows: &inputs, width, children, fx, out, lists, work });
         }
     }
 }

@@ -6,7 +6,7 @@
 //! - [`pool`]: threads, and what a fork does to them
 //! - [`grid`]: shapes; the sweep that makes all mips from one read
 //! - [`fold`]: cells of a row added up; [`sums`]: in which types, and divided how; [`cascade`]: row after row, level after level
-//! - [`tally`]: labels counted; [`mixed`]: cells that are not uniform, found and decided
+//! - [`tally`]: labels counted; [`mixed`], [`look`]: cells that are not uniform, found and decided
 //! - [`averaging`], [`extrema`], [`mode`], [`exact_mode`]: what a cell becomes
 //! - [`stream`]: the limit they are measured against
 //! - `python`: the binding (feature `python`)
@@ -17,6 +17,7 @@ pub mod exact_mode;
 pub mod extrema;
 pub mod fold;
 pub mod grid;
+pub mod look;
 pub mod mixed;
 pub mod mode;
 pub mod pool;

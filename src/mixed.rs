@@ -1,17 +1,17 @@
-//! Cells of labels that are not uniform: found along whole rows, and decided one by one.
+//! Cells of labels that are not uniform: found along whole rows, and decided by the lists of their children; [`crate::look`] decides
+//! those whose voxels are at hand.
 //!
 //! Each kind of work is a kernel of its own: one that held them all would spend more time on moving registers than on voxels.
 
+use crate::look::Work;
 use crate::simd::lines::Line;
 use crate::simd::views::Row;
-use crate::simd::{Cells, Found, Isa, Kernel, LOOK, Label, Rule};
-use crate::tally::{Entries, Lists, Tally};
+use crate::simd::{Cells, Isa, Kernel, Label, Rule};
+use crate::tally::{Lists, Tally};
 use std::ops::Range;
 
 /// Voxels of the largest cell that vectors of cells decide.
 pub const FEW: usize = 8;
-/// Cells whose voxels are copied before the first of them is looked at: the copies have to arrive before vectors can read them.
-const AHEAD: usize = 8;
 
 /// Decides a row of cells of up to [`FEW`] voxels.
 pub struct DecideFew<'a, T> {
@@ -158,111 +158,6 @@ fn cells_of_pairs(words: &[u64], cells: &mut Vec<usize>) {
         n = end;
     }
     cells.truncate(n);
-}
-
-/// What a thread needs to decide cells.
-pub struct Work<T> {
-    tally: Tally<T>,
-    entries: Entries<T>,
-    found: Found<T>,
-    /// The voxels of some cells, one behind the other.
-    looks: [[T; LOOK]; AHEAD],
-    sparse: bool,
-}
-
-impl<T: Label> Work<T> {
-    /// Of labels that `tally` adds up.
-    pub fn new(tally: Tally<T>, signed: bool, sparse: bool) -> Self {
-        let (found, looks) = (Found::new(signed, sparse), [[T::ZERO; LOOK]; AHEAD]);
-        Work { tally, entries: Entries::default(), found, looks, sparse }
-    }
-
-    /// The mode of a cell by its voxels.
-    #[inline(never)]
-    fn mode_of_voxels(&mut self, look: usize, voxels: usize, lists: Option<&mut Lists<T>>) -> T {
-        let voxels = &self.looks[look][..voxels];
-        let counted = voxels.iter().filter(|&&label| !self.sparse || label != T::ZERO);
-        if Tally::counts(voxels.iter().fold(T::ZERO, |bits, &label| bits | label)) {
-            counted.for_each(|&label| self.tally.count(label, 1));
-            return self.tally.counted(lists);
-        }
-        self.entries.clear();
-        self.entries.reserve(voxels.len());
-        counted.for_each(|&label| self.entries.push(label, 1));
-        self.tally.look_up(&self.entries, lists)
-    }
-}
-
-/// Decides cells of a row by a look at their voxels, label by label.
-pub struct Look<'a, T> {
-    /// The cells.
-    pub cells: &'a [usize],
-    /// The rows of voxels, and how many columns of them make a cell.
-    pub rows: &'a [&'a [T]],
-    /// See there.
-    pub width: usize,
-    /// The modes.
-    pub out: &'a mut [T],
-    /// Takes the labels of every cell, if it is given.
-    pub lists: Option<&'a mut Lists<T>>,
-    /// What is needed.
-    pub work: &'a mut Work<T>,
-}
-
-impl<T: Label> Kernel for Look<'_, T> {
-    #[inline(always)]
-    fn run<I: Isa>(self, isa: I) {
-        let Look { cells, rows, width, out, mut lists, work } = self;
-        for some in cells.chunks(AHEAD) {
-            let mut n = [0; AHEAD];
-            for ((look, n), &i) in work.looks.iter_mut().zip(&mut n).zip(some) {
-                *n = copy(rows, width, i, look);
-            }
-            for (k, &i) in some.iter().enumerate() {
-                let Work { found, looks, .. } = &mut *work;
-                if isa.tell_apart(&looks[k], n[k], found) {
-                    out[i] = found.mode;
-                    if let Some(lists) = &mut lists {
-                        lists.append_few(&found.labels, &found.counts, found.n);
-                    }
-                } else {
-                    out[i] = work.mode_of_voxels(k, n[k], lists.as_deref_mut());
-                }
-            }
-        }
-    }
-}
-
-/// Copies the voxels of cell `i`; returns how many there are.
-#[inline(always)]
-fn copy<T: Label>(rows: &[&[T]], width: usize, i: usize, cell: &mut [T; LOOK]) -> usize {
-    match width {
-        1 => copy_rows::<T, 1>(rows, i, cell),
-        2 => copy_rows::<T, 2>(rows, 2 * i, cell),
-        3 => copy_rows::<T, 3>(rows, 3 * i, cell),
-        4 => copy_rows::<T, 4>(rows, 4 * i, cell),
-        8 => copy_rows::<T, 8>(rows, 8 * i, cell),
-        width => copy_few(rows, width * i, width, cell),
-    }
-}
-
-/// Copies the voxels from `first` on of each row, `WIDTH` where there are so many.
-#[inline(always)]
-fn copy_rows<T: Label, const WIDTH: usize>(rows: &[&[T]], first: usize, cell: &mut [T; LOOK]) -> usize {
-    if first + WIDTH > rows[0].len() {
-        return copy_few(rows, first, WIDTH, cell);
-    }
-    for (to, row) in cell.as_chunks_mut::<WIDTH>().0.iter_mut().zip(rows) {
-        *to = *row[first..].first_chunk().expect("all rows are of one length");
-    }
-    WIDTH * rows.len()
-}
-
-/// As [`copy_rows`], of a width that the compiler does not know, or of less.
-#[inline(never)]
-fn copy_few<T: Label>(rows: &[&[T]], first: usize, width: usize, cell: &mut [T; LOOK]) -> usize {
-    let voxels = rows.iter().flat_map(|row| row[first..].iter().take(width));
-    cell.iter_mut().zip(voxels).map(|(to, &voxel)| *to = voxel).count()
 }
 
 /// A row of children that carry lists, or of voxels.

@@ -43,6 +43,16 @@ impl<T: Label> Entries<T> {
         self.end += 1;
     }
 
+    /// As [`Entries::push`], or adds to the last one, if that is of the same label.
+    #[inline(always)]
+    pub fn push_or_add(&mut self, label: T, count: u64) {
+        if self.end > 0 && self.labels[self.end - 1] == label {
+            self.counts[self.end - 1] += count;
+        } else {
+            self.push(label, count);
+        }
+    }
+
     /// Appends many.
     #[inline(always)]
     pub fn extend(&mut self, labels: &[T], counts: &[u64]) {

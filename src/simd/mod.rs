@@ -62,8 +62,8 @@ pub struct Cells<'a, T> {
 /// Labels of a cell that are told apart one by one, at most.
 const APART: usize = 8;
 
-/// Voxels of the largest cell that is looked at label by label.
-pub const LOOK: usize = 64;
+/// Voxels that are looked at together, as many as a word has bits.
+pub const PIECE: usize = 64;
 
 /// The labels of a cell.
 #[derive(Clone, Copy)]
@@ -372,8 +372,26 @@ pub trait Isa: Copy {
 
     /// The labels of the first `n` voxels, unless they are too many: whether they are not.
     #[inline(always)]
-    fn tell_apart<T: Label>(self, cell: &[T; LOOK], n: usize, found: &mut Found<T>) -> bool {
+    fn tell_apart<T: Label>(self, cell: &[T; PIECE], n: usize, found: &mut Found<T>) -> bool {
         scalar::tell_apart(&cell[..n], found)
+    }
+
+    /// For each label a bit for every one of the first `n` (at most [`PIECE`]) voxels: set where it is that one. What is behind them is read, but not told.
+    #[inline(always)]
+    fn find<T: Label, const N: usize>(self, voxels: &[T], n: usize, labels: &[T; N]) -> [u64; N] {
+        scalar::find(&voxels[..n], labels)
+    }
+
+    /// How often each label is there in the `width` columns of rows from `first` on, if that is a matter of whole vectors.
+    #[inline(always)]
+    fn count_rows<T: Label, const N: usize>(
+        self,
+        _rows: &[&[T]],
+        _first: usize,
+        _width: usize,
+        _labels: &[T; N],
+    ) -> Option<[u64; N]> {
+        None
     }
 
     /// A bit for every column, 64 to a word: set in `differs` where the lines do, and in `changes` where the first line's label

@@ -135,6 +135,12 @@ pub fn tell_apart<T: Label>(cell: &[T], found: &mut Found<T>) -> bool {
     true
 }
 
+/// Where the labels are, of up to 64 voxels.
+#[inline(always)]
+pub fn find<T: Label, const N: usize>(voxels: &[T], labels: &[T; N]) -> [u64; N] {
+    labels.map(|label| voxels.iter().enumerate().fold(0, |bits, (i, &voxel)| bits | u64::from(voxel == label) << i))
+}
+
 /// Where lines differ and labels change.
 #[inline(never)]
 pub fn compare<T: Label>(lines: &[&[T]], differs: &mut [u64], changes: &mut [u64]) {

@@ -6,7 +6,7 @@
 
 mod modes;
 
-pub use modes::{compare, modes, tell_apart};
+pub use modes::{compare, count_rows, find, modes, tell_apart};
 
 use super::lines::Line;
 use super::views::{Row, Voxel};
@@ -74,6 +74,10 @@ pub trait Lanes {
     unsafe fn equal(a: Self::V, b: Self::V) -> Self::Mask;
     /// a > b, as signed numbers.
     unsafe fn greater(a: Self::V, b: Self::V) -> Self::Mask;
+    /// The lesser, as signed numbers.
+    unsafe fn lesser(a: Self::V, b: Self::V) -> Self::V;
+    /// The greater one.
+    unsafe fn larger(a: Self::V, b: Self::V) -> Self::V;
     /// One more where the mask says so.
     unsafe fn count(counts: Self::V, mask: Self::Mask) -> Self::V;
     unsafe fn select(mask: Self::Mask, yes: Self::V, no: Self::V) -> Self::V;

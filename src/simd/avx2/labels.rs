@@ -5,7 +5,7 @@ use crate::simd::vectors::{Lanes, Order};
 use std::arch::x86_64::*;
 
 macro_rules! lanes {
-    ($name:ident, $label:ty, $equal:ident, $greater:ident, $minus:ident, $set:ident, |$mask:ident| $bits:expr,
+    ($name:ident, $label:ty, $equal:ident, $greater:ident, $lesser:expr, $larger:expr, $minus:ident, $set:ident, |$mask:ident| $bits:expr,
         |$a:ident, $b:ident| $part:expr) => {
         pub struct $name;
 
@@ -31,6 +31,16 @@ macro_rules! lanes {
             unsafe fn greater(a: __m256i, b: __m256i) -> __m256i {
                 // SAFETY: the caller has AVX2.
                 unsafe { $greater(a, b) }
+            }
+            #[inline(always)]
+            unsafe fn lesser(a: __m256i, b: __m256i) -> __m256i {
+                // SAFETY: the caller has AVX2.
+                unsafe { $lesser(a, b) }
+            }
+            #[inline(always)]
+            unsafe fn larger(a: __m256i, b: __m256i) -> __m256i {
+                // SAFETY: the caller has AVX2.
+                unsafe { $larger(a, b) }
             }
             #[inline(always)]
             unsafe fn count(counts: __m256i, mask: __m256i) -> __m256i {
@@ -81,6 +91,8 @@ lanes!(
     u8,
     _mm256_cmpeq_epi8,
     _mm256_cmpgt_epi8,
+    _mm256_min_epi8,
+    _mm256_max_epi8,
     _mm256_sub_epi8,
     _mm256_set1_epi8,
     |mask| u64::from(_mm256_movemask_epi8(mask) as u32),
@@ -97,6 +109,8 @@ lanes!(
     u16,
     _mm256_cmpeq_epi16,
     _mm256_cmpgt_epi16,
+    _mm256_min_epi16,
+    _mm256_max_epi16,
     _mm256_sub_epi16,
     _mm256_set1_epi16,
     |mask| {
@@ -117,6 +131,8 @@ lanes!(
     u32,
     _mm256_cmpeq_epi32,
     _mm256_cmpgt_epi32,
+    _mm256_min_epi32,
+    _mm256_max_epi32,
     _mm256_sub_epi32,
     _mm256_set1_epi32,
     |mask| _mm256_movemask_ps(_mm256_castsi256_ps(mask)) as u64,
@@ -133,6 +149,8 @@ lanes!(
     u64,
     _mm256_cmpeq_epi64,
     _mm256_cmpgt_epi64,
+    |a, b| _mm256_blendv_epi8(a, b, _mm256_cmpgt_epi64(a, b)),
+    |a, b| _mm256_blendv_epi8(b, a, _mm256_cmpgt_epi64(a, b)),
     _mm256_sub_epi64,
     _mm256_set1_epi64x,
     |mask| _mm256_movemask_pd(_mm256_castsi256_pd(mask)) as u64,

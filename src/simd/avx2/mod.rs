@@ -18,7 +18,7 @@ pub use sums::{
 use super::lines::Line;
 use super::vectors::{self, Vector};
 use super::views::{Row, Voxel};
-use super::{Adjacent, Cells, Comparable, Found, Halving, Isa, Kernel, LOOK, Label, Widen, scalar};
+use super::{Adjacent, Cells, Comparable, Found, Halving, Isa, Kernel, Label, PIECE, Widen, scalar};
 use std::arch::x86_64::*;
 
 /// Proof that this processor has AVX2: only [`Avx2::detect`] makes one.
@@ -130,9 +130,28 @@ impl Isa for Avx2 {
     }
 
     #[inline(always)]
-    fn tell_apart<T: Label>(self, cell: &[T; LOOK], n: usize, found: &mut Found<T>) -> bool {
+    fn tell_apart<T: Label>(self, cell: &[T; PIECE], n: usize, found: &mut Found<T>) -> bool {
         // SAFETY: `self` is the proof that the instructions are there.
         unsafe { vectors::tell_apart::<T::Avx2>(cell, n, found) }
+    }
+
+    #[inline(always)]
+    fn find<T: Label, const N: usize>(self, voxels: &[T], n: usize, labels: &[T; N]) -> [u64; N] {
+        // SAFETY: `self` is the proof that the instructions are there.
+        let found = unsafe { vectors::find::<T::Avx2, N>(voxels, n, labels) };
+        found.unwrap_or_else(|| scalar::find(&voxels[..n], labels))
+    }
+
+    #[inline(always)]
+    fn count_rows<T: Label, const N: usize>(
+        self,
+        rows: &[&[T]],
+        first: usize,
+        width: usize,
+        labels: &[T; N],
+    ) -> Option<[u64; N]> {
+        // SAFETY: `self` is the proof that the instructions are there.
+        unsafe { vectors::count_rows::<T::Avx2, N>(rows, first, width, labels) }
     }
 
     #[inline(always)]

@@ -5,7 +5,7 @@ use crate::simd::vectors::{Lanes, Order};
 use std::arch::x86_64::*;
 
 macro_rules! lanes {
-    ($name:ident, $label:ty, $mask:ty, $part:ident, $equal:ident, $greater:ident, $count:ident, $set:ident, $select:ident) => {
+    ($name:ident, $label:ty, $mask:ty, $part:ident, $equal:ident, $greater:ident, $lesser:ident, $larger:ident, $count:ident, $set:ident, $select:ident) => {
         pub struct $name;
 
         impl Lanes for $name {
@@ -27,6 +27,16 @@ macro_rules! lanes {
             unsafe fn greater(a: __m512i, b: __m512i) -> $mask {
                 // SAFETY: the caller has AVX-512.
                 unsafe { $greater(a, b) }
+            }
+            #[inline(always)]
+            unsafe fn lesser(a: __m512i, b: __m512i) -> __m512i {
+                // SAFETY: the caller has AVX-512.
+                unsafe { $lesser(a, b) }
+            }
+            #[inline(always)]
+            unsafe fn larger(a: __m512i, b: __m512i) -> __m512i {
+                // SAFETY: the caller has AVX-512.
+                unsafe { $larger(a, b) }
             }
             #[inline(always)]
             unsafe fn count(counts: __m512i, mask: $mask) -> __m512i {
@@ -74,6 +84,8 @@ lanes!(
     bytes,
     _mm512_cmpeq_epi8_mask,
     _mm512_cmpgt_epi8_mask,
+    _mm512_min_epi8,
+    _mm512_max_epi8,
     _mm512_mask_add_epi8,
     _mm512_set1_epi8,
     _mm512_mask_blend_epi8
@@ -85,6 +97,8 @@ lanes!(
     words,
     _mm512_cmpeq_epi16_mask,
     _mm512_cmpgt_epi16_mask,
+    _mm512_min_epi16,
+    _mm512_max_epi16,
     _mm512_mask_add_epi16,
     _mm512_set1_epi16,
     _mm512_mask_blend_epi16
@@ -96,6 +110,8 @@ lanes!(
     doubles,
     _mm512_cmpeq_epi32_mask,
     _mm512_cmpgt_epi32_mask,
+    _mm512_min_epi32,
+    _mm512_max_epi32,
     _mm512_mask_add_epi32,
     _mm512_set1_epi32,
     _mm512_mask_blend_epi32
@@ -107,6 +123,8 @@ lanes!(
     quads,
     _mm512_cmpeq_epi64_mask,
     _mm512_cmpgt_epi64_mask,
+    _mm512_min_epi64,
+    _mm512_max_epi64,
     _mm512_mask_add_epi64,
     _mm512_set1_epi64,
     _mm512_mask_blend_epi64

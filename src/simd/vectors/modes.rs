@@ -3,7 +3,7 @@
 use super::{Lanes, Out, Vector, again, next};
 use crate::simd::lines::Line;
 use crate::simd::views::Row;
-use crate::simd::{Cells, Found, LOOK, Label, Rule};
+use crate::simd::{Cells, Found, Label, PIECE, Rule};
 
 // Which of the rules, for the compiler.
 const PAIRS: usize = 0;
@@ -102,7 +102,11 @@ unsafe fn walk<L: Lanes, const CELL: usize, const ROWS: usize, const BIT: usize,
                 (COUNT, false) => mode_by_count::<L, CELL, false>(&cell),
                 (COUNT, true) => mode_by_count::<L, CELL, true>(&cell),
                 (_, sparse) => {
-                    let (mode, uniform) = least_mode::<L, CELL>(&cell, sparse, flip, greatest);
+                    let (mode, uniform) = if sparse {
+                        sparse_least_mode::<L, CELL>(&cell, flip, greatest)
+                    } else {
+                        mode_of_sorted::<L, CELL>(&cell, flip)
+                    };
                     if RULE == TELL {
                         set(mixed, i, unlike::<L>(uniform));
                     }
@@ -189,15 +193,14 @@ unsafe fn mode_by_count<L: Lanes, const CELL: usize, const SPARSE: bool>(cell: &
     }
 }
 
-/// As [`mode_by_count`], but ties go to the least label; `flip` makes signed numbers of them that have their order, of which none is above
-/// `greatest`; and which cells are uniform.
+/// As [`mode_by_count`] without background, but ties go to the least label; `flip` makes signed numbers of them that have their order, of which
+/// none is above `greatest`; and which cells are uniform.
 ///
 /// # Safety
 /// Needs the instructions.
 #[inline(always)]
-unsafe fn least_mode<L: Lanes, const CELL: usize>(
+unsafe fn sparse_least_mode<L: Lanes, const CELL: usize>(
     cell: &[L::V; CELL],
-    sparse: bool,
     flip: L::V,
     greatest: L::V,
 ) -> (L::V, L::Mask) {
@@ -220,9 +223,7 @@ unsafe fn least_mode<L: Lanes, const CELL: usize>(
             for &label in &cell[i + 1..] {
                 count = L::count(count, L::equal(cell[i], label));
             }
-            if sparse {
-                count = L::select(L::equal(cell[i], zero), zero, count);
-            }
+            count = L::select(L::equal(cell[i], zero), zero, count);
             most = L::select(L::greater(count, most), count, most);
             counts[i] = count;
         }
@@ -236,13 +237,74 @@ unsafe fn least_mode<L: Lanes, const CELL: usize>(
     }
 }
 
+/// Sorts by comparing places: the shortest networks for four and eight of them (D. E. Knuth, TAOCP 3, 5.3.4). A macro, because loops
+/// over tables are not unrolled.
+macro_rules! sort {
+    ($lanes:ident, $sorted:ident, $($i:literal $j:literal),*) => {{$(
+        ($sorted[$i % CELL], $sorted[$j % CELL]) = (
+            $lanes::lesser($sorted[$i % CELL], $sorted[$j % CELL]),
+            $lanes::larger($sorted[$i % CELL], $sorted[$j % CELL]),
+        );
+    )*}};
+}
+
+/// As [`sparse_least_mode`], with background, of two, four or eight labels, which are sorted: the mode is then the first of the longest runs.
+///
+/// # Safety
+/// Needs the instructions.
+#[inline(always)]
+unsafe fn mode_of_sorted<L: Lanes, const CELL: usize>(cell: &[L::V; CELL], flip: L::V) -> (L::V, L::Mask) {
+    const { assert!(CELL == 2 || CELL == 4 || CELL == 8) };
+    // SAFETY: the caller has the instructions.
+    unsafe {
+        if L::LOOKS && CELL == 8 {
+            let mut uniform = L::equal(cell[0], cell[1]);
+            for &label in &cell[2..] {
+                uniform = L::and(uniform, L::equal(cell[0], label));
+            }
+            if L::all(uniform) {
+                return (cell[0], uniform);
+            }
+        }
+        let mut sorted = cell.map(|label| label.xor(flip));
+        match CELL {
+            2 => sort!(L, sorted, 0 1),
+            4 => sort!(L, sorted, 0 1, 2 3, 0 2, 1 3, 1 2),
+            _ => sort!(
+                L, sorted, 0 2, 1 3, 4 6, 5 7, 0 4, 1 5, 2 6, 3 7, 0 1, 2 3, 4 5, 6 7, 2 4, 3 5, 1 4, 3 6, 1 2, 3 4, 5 6
+            ),
+        }
+        let uniform = L::equal(sorted[0], sorted[CELL - 1]);
+        // Whether a run of two, then of three, then of four begins at each place: the first of the longest ones wins.
+        let mut best = sorted[0];
+        let mut runs = [uniform; CELL];
+        for i in (0..CELL - 1).rev() {
+            runs[i] = L::equal(sorted[i], sorted[i + 1]);
+            best = L::select(runs[i], sorted[i], best);
+        }
+        if CELL == 8 {
+            let pairs = runs;
+            for longer in 2..4 {
+                for i in (0..CELL - longer).rev() {
+                    runs[i] = L::and(runs[i], pairs[i + longer - 1]);
+                    best = L::select(runs[i], sorted[i], best);
+                }
+            }
+            // A longer one is the only one, and takes up the middle.
+            let long = (0..4).fold(uniform, |long, i| L::or(long, L::and(runs[i], pairs[i + 3])));
+            best = L::select(long, sorted[4], best);
+        }
+        (best.xor(flip), uniform)
+    }
+}
+
 /// The labels of the first `n` voxels, the first one first, if they are few: whether they are.
 ///
 /// # Safety
 /// Needs the instructions.
 #[inline(always)]
-pub unsafe fn tell_apart<L: Lanes>(cell: &[L::Label; LOOK], n: usize, found: &mut Found<L::Label>) -> bool {
-    let mut left = u64::MAX >> (LOOK - n);
+pub unsafe fn tell_apart<L: Lanes>(cell: &[L::Label; PIECE], n: usize, found: &mut Found<L::Label>) -> bool {
+    let mut left = u64::MAX >> (PIECE - n);
     // Two labels first, without a look at whether there is a second: nearly always there is, and mostly no third.
     // SAFETY: the caller has the instructions.
     let first = unsafe { next_label::<L>(cell, n, &mut left) };
@@ -271,9 +333,9 @@ pub unsafe fn tell_apart<L: Lanes>(cell: &[L::Label; LOOK], n: usize, found: &mu
 /// # Safety
 /// Needs the instructions.
 #[inline(always)]
-unsafe fn next_label<L: Lanes>(cell: &[L::Label; LOOK], n: usize, left: &mut u64) -> (L::Label, u64) {
+unsafe fn next_label<L: Lanes>(cell: &[L::Label; PIECE], n: usize, left: &mut u64) -> (L::Label, u64) {
     let lanes = L::V::BYTES / size_of::<L::Label>();
-    let label = cell[left.trailing_zeros() as usize % LOOK];
+    let label = cell[left.trailing_zeros() as usize % PIECE];
     let mut equal = 0;
     for i in (0..n).step_by(lanes) {
         // SAFETY: the caller has the instructions, and a cell is a whole number of vectors.
@@ -283,6 +345,65 @@ unsafe fn next_label<L: Lanes>(cell: &[L::Label; LOOK], n: usize, left: &mut u64
     equal &= *left;
     *left ^= equal;
     (label, equal.count_ones().into())
+}
+
+/// Where the labels are among the first `n` voxels, if these make a vector: nothing, if they don't.
+///
+/// # Safety
+/// Needs the instructions.
+#[inline(always)]
+pub unsafe fn find<L: Lanes, const N: usize>(
+    voxels: &[L::Label],
+    n: usize,
+    labels: &[L::Label; N],
+) -> Option<[u64; N]> {
+    let lanes = L::V::BYTES / size_of::<L::Label>();
+    let (n, last) = (n.min(voxels.len()).min(PIECE), voxels.len().checked_sub(lanes)?);
+    let mut found = [0; N];
+    // SAFETY: at <= last, so that at + lanes <= voxels.len(); the caller has the instructions.
+    unsafe {
+        let labels = labels.map(|label| L::splat(label));
+        for i in (0..n).step_by(lanes) {
+            // The last vector may begin earlier, with voxels that were seen.
+            let at = i.min(last);
+            let v = L::V::load(voxels.as_ptr().add(at));
+            for (found, &label) in found.iter_mut().zip(&labels) {
+                *found |= L::bits(L::equal(v, label)) << at;
+            }
+        }
+    }
+    Some(found.map(|found| found & u64::MAX >> (PIECE - n.max(1))))
+}
+
+/// How often each label is there in the `width` columns of rows from `first` on, if these are whole vectors.
+///
+/// # Safety
+/// Needs the instructions.
+#[inline(always)]
+pub unsafe fn count_rows<L: Lanes, const N: usize>(
+    rows: &[&[L::Label]],
+    first: usize,
+    width: usize,
+    labels: &[L::Label; N],
+) -> Option<[u64; N]> {
+    let lanes = L::V::BYTES / size_of::<L::Label>();
+    if !width.is_multiple_of(lanes) {
+        return None;
+    }
+    let mut counts = [0; N];
+    // SAFETY: the part of each row is a slice of whole vectors; the caller has the instructions.
+    unsafe {
+        let labels = labels.map(|label| L::splat(label));
+        for row in rows {
+            for piece in row[first..first + width].chunks_exact(lanes) {
+                let v = L::V::load(piece.as_ptr());
+                for (count, &label) in counts.iter_mut().zip(&labels) {
+                    *count += u64::from(L::bits(L::equal(v, label)).count_ones());
+                }
+            }
+        }
+    }
+    Some(counts)
 }
 
 /// Where lines differ and labels change, if they are longer than a vector: whether they are.

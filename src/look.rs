@@ -1,0 +1,373 @@
+//! Cells of labels that are not uniform, decided by a look at their voxels.
+//!
+//! The mode of a cell is nearly always that of one of its children. So a few of these are candidates: their voxels are counted, in vectors, and
+//! where the most frequent one has more than all voxels that are none of them, the cell is decided, whatever these are. Few cells of real
+//! volumes ask for more: then those voxels are tallied. Small cells of the input have no such children, and small ones whose candidates don't
+//! do are looked at label by label.
+
+use crate::simd::{Found, Isa, Kernel, Label, PIECE};
+use crate::tally::{Entries, Lists, Tally};
+use std::ops::Range;
+
+/// Voxels of the largest cell that is looked at, so that five mips of halves along three axes need no lists.
+pub const LOOK: usize = 1 << 10;
+/// Pieces that are copied before the first of them is looked at: the copies have to arrive before vectors can read them.
+const AHEAD: usize = 8;
+/// Rows of so many bytes are looked at as they lie; shorter ones are copied together.
+const WIDE: usize = 64;
+
+/// What a thread needs to decide cells.
+pub struct Work<T> {
+    /// Adds up what is not looked at label by label.
+    pub tally: Tally<T>,
+    /// What is added up.
+    pub entries: Entries<T>,
+    /// Whether background is not counted.
+    pub sparse: bool,
+    found: Found<T>,
+    /// The voxels of small cells, or of some pieces of a larger one.
+    pieces: [[T; PIECE]; AHEAD],
+    /// What makes the order of labels that of unsigned numbers.
+    flip: T,
+}
+
+impl<T: Label> Work<T> {
+    /// Of labels that `tally` adds up.
+    pub fn new(tally: Tally<T>, signed: bool, sparse: bool) -> Self {
+        let flip = if signed { T::TOP } else { T::ZERO };
+        let (found, pieces) = (Found::new(signed, sparse), [[T::ZERO; PIECE]; AHEAD]);
+        Work { tally, entries: Entries::default(), sparse, found, pieces, flip }
+    }
+
+    /// The mode of a small cell, label by label.
+    #[inline(never)]
+    fn mode_of_piece(&mut self, piece: usize, voxels: usize, lists: Option<&mut Lists<T>>) -> T {
+        let voxels = &self.pieces[piece][..voxels];
+        let counted = voxels.iter().filter(|&&label| !self.sparse || label != T::ZERO);
+        if Tally::counts(voxels.iter().fold(T::ZERO, |bits, &label| bits | label)) {
+            counted.for_each(|&label| self.tally.count(label, 1));
+            return self.tally.counted(lists);
+        }
+        self.entries.clear();
+        self.entries.reserve(voxels.len());
+        counted.for_each(|&label| self.entries.push(label, 1));
+        self.tally.look_up(&self.entries, lists)
+    }
+
+    /// The mode of a cell whose candidates are too few of its voxels, voxel by voxel.
+    #[inline(never)]
+    fn mode_of_voxels(&mut self, cell: &Cell<'_, T>, lists: Option<&mut Lists<T>>) -> T {
+        let Work { tally, entries, sparse, .. } = self;
+        let mut bits = T::ZERO;
+        for row in cell.rows {
+            bits = row[cell.columns.clone()].iter().fold(bits, |bits, &label| bits | label);
+        }
+        if Tally::counts(bits) {
+            for row in cell.rows {
+                for &label in &row[cell.columns.clone()] {
+                    if !*sparse || label != T::ZERO {
+                        tally.count(label, 1);
+                    }
+                }
+            }
+            return tally.counted(lists);
+        }
+        entries.clear();
+        for row in cell.rows {
+            entries.reserve(cell.columns.len());
+            for &label in &row[cell.columns.clone()] {
+                if !*sparse || label != T::ZERO {
+                    entries.push_or_add(label, 1);
+                }
+            }
+        }
+        tally.look_up(entries, lists)
+    }
+}
+
+/// A cell of voxels.
+struct Cell<'a, T> {
+    rows: &'a [&'a [T]],
+    columns: Range<usize>,
+}
+
+/// What is done with the pieces of a cell. Not a closure, which would be compiled without the instructions of the kernel.
+trait EachPiece<T> {
+    /// Takes the first `n` voxels.
+    fn take<I: Isa>(&mut self, isa: I, voxels: &[T], n: usize);
+}
+
+impl<T: Label> Cell<'_, T> {
+    /// Hands out the voxels in pieces.
+    #[inline(always)]
+    fn each_piece<I: Isa>(&self, isa: I, pieces: &mut [[T; PIECE]; AHEAD], each: &mut impl EachPiece<T>) {
+        let Range { start, end } = self.columns;
+        let width = end - start;
+        if width * size_of::<T>() >= WIDE {
+            for row in self.rows {
+                for at in (start..end).step_by(PIECE) {
+                    // What is behind the piece may be read too.
+                    each.take(isa, &row[at..], PIECE.min(end - at));
+                }
+            }
+            return;
+        }
+        let at_once = (PIECE / width).max(1);
+        for rows in self.rows.chunks(at_once * AHEAD) {
+            let mut n = [0; AHEAD];
+            for ((n, piece), rows) in n.iter_mut().zip(&mut *pieces).zip(rows.chunks(at_once)) {
+                *n = copy(rows, width, start, piece);
+            }
+            for (&n, piece) in n.iter().zip(&*pieces) {
+                if n > 0 {
+                    each.take(isa, piece, n);
+                }
+            }
+        }
+    }
+}
+
+/// Labels that are the mode of a cell more likely than others, and how often they are there.
+struct Candidates<T, const N: usize> {
+    labels: [T; N],
+    counts: [u64; N],
+}
+
+impl<T: Label, const N: usize> Candidates<T, N> {
+    fn new(labels: [T; N]) -> Self {
+        Candidates { labels, counts: [0; N] }
+    }
+
+    /// Counts the voxels of a cell.
+    #[inline(always)]
+    fn count<I: Isa>(&mut self, isa: I, cell: &Cell<'_, T>, pieces: &mut [[T; PIECE]; AHEAD]) {
+        match isa.count_rows(cell.rows, cell.columns.start, cell.columns.len(), &self.labels) {
+            Some(counts) => self.counts = counts,
+            None => cell.each_piece(isa, pieces, self),
+        }
+    }
+}
+
+impl<T: Label, const N: usize> EachPiece<T> for Candidates<T, N> {
+    #[inline(always)]
+    fn take<I: Isa>(&mut self, isa: I, voxels: &[T], n: usize) {
+        let found = isa.find(voxels, n, &self.labels);
+        for (count, bits) in self.counts.iter_mut().zip(found) {
+            *count += u64::from(bits.count_ones());
+        }
+    }
+}
+
+/// The least and the greatest label; or background and the greatest one, if that isn't counted.
+#[inline(always)]
+fn ends<T: Label>(children: &[&[T]], columns: Range<usize>, sparse: bool) -> [T; 2] {
+    let (mut least, mut greatest) = (if sparse { T::ZERO } else { T::MOST }, T::ZERO);
+    for row in children {
+        for &label in &row[columns.clone()] {
+            (least, greatest) = (least.min(label), greatest.max(label));
+        }
+    }
+    [least, greatest]
+}
+
+/// The first and the last label that is neither; one of them, where there is no other.
+#[inline(always)]
+fn others<T: Label>(children: &[&[T]], columns: Range<usize>, ends: [T; 2]) -> [T; 2] {
+    let [least, greatest] = ends;
+    let (mut first, mut last) = (least, least);
+    for row in children {
+        for &label in &row[columns.clone()] {
+            let other = (label != least) & (label != greatest);
+            first = if other & (first == least) { label } else { first };
+            last = if other { label } else { last };
+        }
+    }
+    [first, last]
+}
+
+/// Of labels with counts the most frequent, of equals the least, and how often it is there.
+#[inline(always)]
+fn best<T: Label, const N: usize>(labels: [T; N], counts: [u64; N], flip: T) -> (T, u64) {
+    let (mut mode, mut most) = (labels[0], counts[0]);
+    for (&label, &count) in labels.iter().zip(&counts).skip(1) {
+        let better = count > most || (count == most && label ^ flip < mode ^ flip);
+        mode = if better { label } else { mode };
+        most = most.max(count);
+    }
+    (mode, most)
+}
+
+/// Collects the voxels that are none of some labels.
+struct Others<'a, T> {
+    labels: [T; 4],
+    sparse: bool,
+    entries: &'a mut Entries<T>,
+}
+
+impl<T: Label> EachPiece<T> for Others<'_, T> {
+    #[inline(always)]
+    fn take<I: Isa>(&mut self, isa: I, voxels: &[T], n: usize) {
+        let [a, b, c, d] = isa.find(voxels, n, &self.labels);
+        let mut left = !(a | b | c | d) & u64::MAX >> (PIECE - n);
+        self.entries.reserve(n);
+        while left > 0 {
+            let label = voxels[left.trailing_zeros() as usize];
+            if !self.sparse || label != T::ZERO {
+                self.entries.push_or_add(label, 1);
+            }
+            left &= left - 1;
+        }
+    }
+}
+
+/// Decides cells of a row by a look at their voxels.
+pub struct Look<'a, T> {
+    /// The cells.
+    pub cells: &'a [usize],
+    /// The rows of voxels, all of one length, and how many columns of them make a cell.
+    pub rows: &'a [&'a [T]],
+    /// See there.
+    pub width: usize,
+    /// The modes of the children, row by row, and how many columns of them make a cell. Nothing, if the children are the voxels.
+    pub children: &'a [&'a [T]],
+    /// See there.
+    pub fx: usize,
+    /// The modes.
+    pub out: &'a mut [T],
+    /// Takes the labels of every cell, if it is given.
+    pub lists: Option<&'a mut Lists<T>>,
+    /// What is needed.
+    pub work: &'a mut Work<T>,
+}
+
+impl<T: Label> Kernel for Look<'_, T> {
+    #[inline(always)]
+    fn run<I: Isa>(self, isa: I) {
+        if self.rows.len() * self.width <= PIECE { self.small(isa) } else { self.large(isa) }
+    }
+}
+
+impl<T: Label> Look<'_, T> {
+    /// Cells of a piece.
+    #[inline(always)]
+    fn small<I: Isa>(self, isa: I) {
+        let Look { cells, rows, width, children, fx, out, mut lists, work } = self;
+        for some in cells.chunks(AHEAD) {
+            let mut n = [0; AHEAD];
+            for ((piece, n), &i) in work.pieces.iter_mut().zip(&mut n).zip(some) {
+                *n = copy(rows, width, width * i, piece);
+            }
+            for (k, &i) in some.iter().enumerate() {
+                let Work { found, pieces, flip, sparse, .. } = &mut *work;
+                if lists.is_none() && !children.is_empty() {
+                    let columns = fx * i..(fx * i + fx).min(children[0].len());
+                    let mut candidates = Candidates::new(ends(children, columns, *sparse));
+                    candidates.take(isa, &pieces[k], n[k]);
+                    let Candidates { labels, counts: [least, greatest] } = candidates;
+                    let greatest = if labels[0] == labels[1] { 0 } else { greatest };
+                    let rest = n[k] as u64 - least - greatest;
+                    let (mode, most) = best(labels, [if *sparse { 0 } else { least }, greatest], *flip);
+                    if most > rest {
+                        out[i] = mode;
+                        continue;
+                    }
+                }
+                if isa.tell_apart(&pieces[k], n[k], found) {
+                    out[i] = found.mode;
+                    if let Some(lists) = &mut lists {
+                        lists.append_few(&found.labels, &found.counts, found.n);
+                    }
+                } else {
+                    out[i] = work.mode_of_piece(k, n[k], lists.as_deref_mut());
+                }
+            }
+        }
+    }
+
+    /// Cells of many pieces.
+    #[inline(always)]
+    fn large<I: Isa>(self, isa: I) {
+        let Look { cells, rows, width, children, fx, out, mut lists, work } = self;
+        let (children, fx) = if children.is_empty() { (rows, width) } else { (children, fx) };
+        for &i in cells {
+            let columns = width * i..(width * i + width).min(rows[0].len());
+            let (cell, below) = (Cell { rows, columns }, fx * i..(fx * i + fx).min(children[0].len()));
+            let labels = ends(children, below.clone(), work.sparse);
+            let mut candidates = Candidates::new(labels);
+            candidates.count(isa, &cell, &mut work.pieces);
+            let [background, greatest] = candidates.counts;
+            let greatest = if labels[0] == labels[1] { 0 } else { greatest };
+            let least = if work.sparse { 0 } else { background };
+            let voxels = (rows.len() * cell.columns.len()) as u64;
+            let rest = voxels - background - greatest;
+            let (mode, most) = best(labels, [least, greatest], work.flip);
+            if most > rest && lists.is_none() {
+                out[i] = mode;
+                continue;
+            }
+            let [first, last] = others(children, below, labels);
+            let mut candidates = Candidates::new([first, last]);
+            candidates.count(isa, &cell, &mut work.pieces);
+            let labels = [labels[0], labels[1], first, last];
+            let of_first = if first == labels[0] { 0 } else { candidates.counts[0] };
+            let of_last = if last == labels[0] || last == first { 0 } else { candidates.counts[1] };
+            let counts = [least, greatest, of_first, of_last];
+            let rest = rest - of_first - of_last;
+            let (mode, most) = best(labels, counts, work.flip);
+            if most > rest && lists.is_none() {
+                out[i] = mode;
+                continue;
+            }
+            if rest > voxels / 2 {
+                out[i] = work.mode_of_voxels(&cell, lists.as_deref_mut());
+                continue;
+            }
+            let Work { entries, pieces, tally, sparse, .. } = &mut *work;
+            entries.clear();
+            entries.reserve(labels.len());
+            for (&label, &count) in labels.iter().zip(&counts) {
+                if count > 0 {
+                    entries.push(label, count);
+                }
+            }
+            if rest > 0 {
+                let mut others = Others { labels, sparse: *sparse, entries };
+                cell.each_piece(isa, pieces, &mut others);
+            }
+            out[i] = tally.look_up(entries, lists.as_deref_mut());
+        }
+    }
+}
+
+/// Copies the voxels of a cell of `width` columns from `first` on; returns how many there are.
+#[inline(always)]
+fn copy<T: Label>(rows: &[&[T]], width: usize, first: usize, piece: &mut [T; PIECE]) -> usize {
+    match width {
+        1 => copy_rows::<T, 1>(rows, first, piece),
+        2 => copy_rows::<T, 2>(rows, first, piece),
+        3 => copy_rows::<T, 3>(rows, first, piece),
+        4 => copy_rows::<T, 4>(rows, first, piece),
+        8 => copy_rows::<T, 8>(rows, first, piece),
+        16 => copy_rows::<T, 16>(rows, first, piece),
+        width => copy_few(rows, first, width, piece),
+    }
+}
+
+/// Copies the voxels from `first` on of each row, `WIDTH` where there are so many.
+#[inline(always)]
+fn copy_rows<T: Label, const WIDTH: usize>(rows: &[&[T]], first: usize, piece: &mut [T; PIECE]) -> usize {
+    if first + WIDTH > rows[0].len() {
+        return copy_few(rows, first, WIDTH, piece);
+    }
+    for (to, row) in piece.as_chunks_mut::<WIDTH>().0.iter_mut().zip(rows) {
+        *to = *row[first..].first_chunk().expect("all rows are of one length");
+    }
+    WIDTH * rows.len()
+}
+
+/// As [`copy_rows`], of a width that the compiler does not know, or of less.
+#[inline(never)]
+fn copy_few<T: Label>(rows: &[&[T]], first: usize, width: usize, piece: &mut [T; PIECE]) -> usize {
+    let voxels = rows.iter().flat_map(|row| row[first..].iter().take(width));
+    piece.iter_mut().zip(voxels).map(|(to, &voxel)| *to = voxel).count()
+}
