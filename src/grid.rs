@@ -23,9 +23,9 @@ const ROW: usize = 8 << 10;
 const REACH: usize = 4096;
 /// Rows of the input in a panel that spans several levels.
 const ROWS: usize = 32;
-/// Bytes of the first level's state in a panel: few enough for the inner caches, and many, because every panel costs the
-/// same for its regions.
-const PANEL: usize = 48 << 10;
+/// Bytes of the first level's state in a panel: few enough for the second cache, and many, because every panel costs the
+/// same for its regions, and while the levels above are made of it nothing is asked of the memory.
+const PANEL: usize = 128 << 10;
 /// An innermost axis shorter than this (interleaved channels) does not make rows: the next axis is gathered into some.
 const SHORT: usize = 8;
 /// Bytes of an output that no cache will hold until it is used: it is written past them.
