@@ -23,6 +23,8 @@ Shape: TypeAlias = "tuple[int, ...]"
 _LARGEST = 1 << 63
 # After some sixty mips nothing changes any more; beyond this number the list of arrays alone would fill the memory.
 _MOST_MIPS = 1_000_000
+# Of more mips than that, what was found out isn't kept.
+_FEW_MIPS = 64
 
 
 def as_array(name: str, img: npt.ArrayLike) -> Array:
@@ -131,6 +133,7 @@ def output_arrays(out: Sequence[Array] | None) -> list[Array] | None:
     return [np.ndarray.view(array, np.ndarray) for array in out]
 
 
+@functools.lru_cache(maxsize=256)
 def check_halving_sizes(shape: Shape, factor: Shape, num_mips: int) -> None:
     """Raise `ValueError` where an axis of a two- or three-axis halving pyramid ends before its last mip."""
     pooled = [axis for axis, f in enumerate(factor) if f > 1]
@@ -145,16 +148,36 @@ def check_halving_sizes(shape: Shape, factor: Shape, num_mips: int) -> None:
             )
 
 
-def mip_shapes(shape: Shape, factor: Shape, num_mips: int) -> list[Shape]:
+def mip_shapes(shape: Shape, factor: Shape, num_mips: int) -> tuple[Shape, ...]:
     """Return the shape of every mip: extents divided, rounded up."""
+    return _mip_shapes(shape, factor, num_mips) if num_mips <= _FEW_MIPS else _divided(shape, factor, num_mips)
+
+
+def _divided(shape: Shape, factor: Shape, num_mips: int) -> tuple[Shape, ...]:
     shapes = []
     for _ in range(num_mips):
         shape = tuple(-(-extent // f) for extent, f in zip(shape, factor, strict=True))
         shapes.append(shape)
-    return shapes
+    return tuple(shapes)
 
 
-def check_outputs(out: list[Array], img: Array, shapes: list[Shape], dtype: np.dtype[Any]) -> None:
+# Kept, as `checked_factor` is.
+_mip_shapes = functools.lru_cache(maxsize=256)(_divided)
+
+
+@functools.lru_cache(maxsize=256)
+def different_mips(shape: Shape, factor: Shape, num_mips: int) -> int:
+    """Return after how many mips all pooled axes have extent 1: from there on, mips repeat."""
+    reduces = [extent for extent, f in zip(shape, factor, strict=True) if f > 1]
+    by = [f for f in factor if f > 1]
+    depth = 1 if by else 0
+    while 0 < depth < num_mips and max(reduces) > 1:
+        reduces = [-(-extent // f) for extent, f in zip(reduces, by, strict=True)]
+        depth += max(reduces) > 1
+    return min(depth, num_mips)
+
+
+def check_outputs(out: list[Array], img: Array, shapes: Sequence[Shape], dtype: np.dtype[Any]) -> None:
     """Raise `ValueError` unless `out` can be filled with mips of `shapes`, whatever the order of writing."""
     if len(out) != len(shapes):
         raise ValueError(f"out: got {len(out)} arrays; accepted is one per mip, num_mips={len(shapes)}")
@@ -178,6 +201,8 @@ def _name(dtype: np.dtype[Any]) -> str:
 
 def _check_separate(out: list[Array]) -> None:
     """Raise `ValueError` if two outputs share memory; only those whose bounds cross are looked at closely."""
+    if len(out) < 2:
+        return
     bounds = sorted((*_byte_bounds(array), mip) for mip, array in enumerate(out) if array.size)
     for place, (_, end, mip) in enumerate(bounds):
         for start, _, other in bounds[place + 1 :]:

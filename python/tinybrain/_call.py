@@ -25,6 +25,7 @@ from tinybrain._arguments import (
     check_outputs,
     checked_factor,
     dask_array,
+    different_mips,
     factor_entries,
     integer,
     mip_shapes,
@@ -123,7 +124,7 @@ class Call:
         self.dtype: np.dtype[Any] = dtype if dtype.isnative else dtype.newbyteorder("=")
         if self.out is not None:
             check_outputs(self.out, self.img, mip_shapes(self.img.shape, self.factor, self.num_mips), self.dtype)
-        self.depth = self._depth()
+        self.depth = different_mips(self.img.shape, self.factor, self.num_mips)
         self.has_kernel, self.engine, self.reason = self._engine()
         self.copies = bool(self.reason) and self.engine != "copy" and method != "striding" and not self.is_trivial
 
@@ -139,18 +140,6 @@ class Call:
         if not dtype.isnative:
             return True, "native", f"byte-swapped {dtype.str} is converted to native byte order first"
         return True, "native", ""
-
-    def _depth(self) -> int:
-        """Return after how many mips all pooled axes have extent 1: from there on, mips repeat."""
-        if self.is_trivial:
-            return 0
-        reduces = [extent for extent, f in zip(self.img.shape, self.factor, strict=True) if f > 1]
-        by = [f for f in self.factor if f > 1]
-        depth = 1
-        while depth < self.num_mips and max(reduces) > 1:
-            reduces = [-(-extent // f) for extent, f in zip(reduces, by, strict=True)]
-            depth += max(reduces) > 1
-        return min(depth, self.num_mips)
 
     def run(self) -> list[Array]:
         """Fill the outputs by the kernels, or by numpy; of dask arrays, lazily, return others."""
