@@ -245,6 +245,43 @@ def test_an_npy_that_is_cut_off(volume: np.ndarray, tmp_path: Path, monkeypatch:
     assert state(tmp_path / "out") == "incomplete"
 
 
+# The command, whose source is cut off in the midst of a block.
+CUT_OFF = """
+import os, sys
+from tinybrain.cli import main
+from tinybrain.volumes import files
+
+fill = files._Flat._fill
+calls = []
+
+def filled(self, *arguments):
+    calls.append(self)
+    if len(calls) == 250:
+        os.truncate(self.path, 1000)
+    fill(self, *arguments)
+
+files._Flat._fill = filled
+main(sys.argv[1:])
+"""
+
+
+def test_an_npy_that_is_cut_off_while_a_block_is_read(volume: np.ndarray, tmp_path: Path) -> None:
+    """One line and no signal, and the build goes on once the file is what it was."""
+    path = tmp_path / "in.npy"
+    np.save(path, volume)
+    whole, times = path.read_bytes(), (path.stat().st_atime_ns, path.stat().st_mtime_ns)
+    line = [sys.executable, "-c", CUT_OFF, "build", str(path), str(tmp_path / "out"), *ARGUMENTS, "--quiet"]
+    done = subprocess.run(line, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 1, done
+    assert done.stderr == f"tinybrain: source: {path} was cut off: 1000 bytes of {len(whole)} are left\n"
+    assert state(tmp_path / "out") == "incomplete"
+    assert str(path) in fails(path, tmp_path / "out", *ARGUMENTS)
+    path.write_bytes(whole)
+    os.utime(path, ns=times)
+    assert build(path, tmp_path / "out", **OPTIONS).resumed > 0
+    assert_same(read_zarr(tmp_path / "out", 6), in_memory(volume, "average", [(2, 2, 1)] * 5))
+
+
 def test_an_existing_destination_is_kept(source: Path, tmp_path: Path) -> None:
     build(source, tmp_path / "out", **OPTIONS)
     before = tree(tmp_path / "out")
