@@ -16,7 +16,7 @@ import pytest
 ts = pytest.importorskip("tensorstore")
 pytest.importorskip("ome_zarr_models")
 
-from pyramids import assert_same, in_memory, read_zarr, save_zarr3
+from pyramids import assert_same, in_memory, read_precomputed, read_zarr, save_zarr3
 from tinybrain.volumes import BuildError, build, files
 from tinybrain.volumes.source import open_source
 from tinybrain.volumes.storage import Box, Pipe, slices
@@ -162,6 +162,21 @@ def test_precomputed(tmp_path: Path, volume: np.ndarray) -> None:
     multiscales = json.loads((tmp_path / "out" / "zarr.json").read_text())["attributes"]["ome"]["multiscales"][0]
     shifts = [dataset["coordinateTransformations"][1]["translation"] for dataset in multiscales["datasets"]]
     assert shifts == [[120, 80, 400], [120, 82, 402], [120, 86, 406]]
+
+
+def test_the_channel_of_precomputed_is_an_axis_if_there_are_several(tmp_path: Path, volume: np.ndarray) -> None:
+    """Precomputed always has it; OME-Zarr gets it where it tells anything."""
+    save_precomputed(tmp_path / "in", volume, "image", resolution=[4, 4, 40])
+    assert build(tmp_path / "in", tmp_path / "out", num_mips=2).axes == "xyz"
+    build(tmp_path / "in", tmp_path / "again", num_mips=2, format="precomputed")
+    info = json.loads((tmp_path / "again" / "info").read_text())
+    assert (info["num_channels"], len(info["scales"])) == (1, 3)
+    assert_same(read_precomputed(tmp_path / "again", 3), in_memory(volume, "average", FACTORS))
+    two = np.stack([volume, volume[::-1]], axis=-1)
+    np.save(tmp_path / "two.npy", two)
+    build(tmp_path / "two.npy", tmp_path / "two", num_mips=2, format="precomputed")
+    assert build(tmp_path / "two", tmp_path / "two.zarr", num_mips=2).axes == "xyzc"
+    assert_same(read_zarr(tmp_path / "two.zarr", 3), in_memory(two, "average", [(2, 2, 1, 1)] * 2))
 
 
 def test_a_precomputed_segmentation_says_that_it_is_labels(tmp_path: Path, rng: np.random.Generator) -> None:
