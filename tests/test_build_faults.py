@@ -245,6 +245,43 @@ def test_an_npy_that_is_cut_off(volume: np.ndarray, tmp_path: Path, monkeypatch:
     assert state(tmp_path / "out") == "incomplete"
 
 
+# The command, whose source is cut off in the midst of a block.
+CUT_OFF = """
+import os, sys
+from tinybrain.cli import main
+from tinybrain.volumes import files
+
+fill = files._Flat._fill
+calls = []
+
+def filled(self, *arguments):
+    calls.append(self)
+    if len(calls) == 250:
+        os.truncate(self.path, 1000)
+    fill(self, *arguments)
+
+files._Flat._fill = filled
+main(sys.argv[1:])
+"""
+
+
+def test_an_npy_that_is_cut_off_while_a_block_is_read(volume: np.ndarray, tmp_path: Path) -> None:
+    """One line and no signal, and the build goes on once the file is what it was."""
+    path = tmp_path / "in.npy"
+    np.save(path, volume)
+    whole, times = path.read_bytes(), (path.stat().st_atime_ns, path.stat().st_mtime_ns)
+    line = [sys.executable, "-c", CUT_OFF, "build", str(path), str(tmp_path / "out"), *ARGUMENTS, "--quiet"]
+    done = subprocess.run(line, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 1, done
+    assert done.stderr == f"tinybrain: source: {path} was cut off: 1000 bytes of {len(whole)} are left\n"
+    assert state(tmp_path / "out") == "incomplete"
+    assert str(path) in fails(path, tmp_path / "out", *ARGUMENTS)
+    path.write_bytes(whole)
+    os.utime(path, ns=times)
+    assert build(path, tmp_path / "out", **OPTIONS).resumed > 0
+    assert_same(read_zarr(tmp_path / "out", 6), in_memory(volume, "average", [(2, 2, 1)] * 5))
+
+
 def test_an_existing_destination_is_kept(source: Path, tmp_path: Path) -> None:
     build(source, tmp_path / "out", **OPTIONS)
     before = tree(tmp_path / "out")
@@ -308,6 +345,7 @@ def test_source_and_destination_must_be_apart(source: Path, tmp_path: Path) -> N
         ({"labels": True, "method": "average"}, "method: got average for labels"),
         ({"missing": "maybe"}, "missing: got 'maybe'"),
         ({"stage_depth": 0}, "stage_depth: got 0"),
+        ({"method": "mode", "exact": True}, "stage_depth: got 3, but exact modes of all mips .* at least 5"),
         ({"threads": -1}, "threads: got -1"),
     ],
     ids=lambda v: str(v) if isinstance(v, dict) else None,
@@ -315,6 +353,52 @@ def test_source_and_destination_must_be_apart(source: Path, tmp_path: Path) -> N
 def test_wrong_options_write_nothing(options: dict, words: str, source: Path, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=words):
         build(source, tmp_path / "out", **{**OPTIONS, **options})
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("shape", "chunk", "options", "words"),
+    [
+        ((1024, 1024, 64), (1024, 1024, 64), {}, r"a chunk of the source has 1024 x 1024 x 64 voxels \(64.0 MiB\)"),
+        ((1024, 1024, 64), (64,) * 3, {"chunk": (1024, 1024, 64)}, r"smallest block .* smaller ones take less"),
+        (
+            (1024, 1024, 64),
+            (64,) * 3,
+            {"shard": (512, 512, 64)},
+            r"smallest block .* \(or shards\) of the destination; smaller ones take less",
+        ),
+        (
+            (1024, 1024, 64),
+            (64,) * 3,
+            {"num_mips": 6, "factor": (4, 4, 1), "method": "mode", "exact": True},
+            "exact modes need whole cells of the last mip; fewer mips take less",
+        ),
+    ],
+    ids=["source", "chunk", "shard", "exact"],
+)
+def test_too_little_memory_says_what_takes_it(
+    shape: tuple[int, ...], chunk: tuple[int, ...], options: dict, words: str, tmp_path: Path
+) -> None:
+    # Chunks that aren't compressed need not be read whole.
+    codecs = [{"name": "bytes"}, {"name": "zstd", "configuration": {"level": 1}}]
+    save_zarr3(tmp_path / "in.zarr", np.zeros(shape, np.uint8), chunk, codecs=codecs)
+    options = {"num_mips": 2, "chunk": (64, 64, 64), **options}
+    with pytest.raises(
+        ValueError, match=rf"memory: got 190.0 MiB; accepted is at least [\d.]+ MiB, as .*{words}"
+    ) as caught:
+        build(tmp_path / "in.zarr", tmp_path / "out", memory="190MiB", **options)
+    assert not (tmp_path / "out").exists()
+    # What is said to be enough is.
+    enough = str(caught.value).partition("at least ")[2].partition(" MiB")[0]
+    build(tmp_path / "in.zarr", tmp_path / "out", memory=f"{enough}MiB", **options)
+
+
+@pytest.mark.parametrize("factor", [(1, 1, 1), [(2, 2, 1), (1, 1, 1)]], ids=str)
+def test_precomputed_has_no_two_scales_of_a_size(factor: object, tmp_path: Path) -> None:
+    np.save(tmp_path / "in.npy", np.zeros((64, 64, 8), np.uint8))
+    mips = 2 if factor == (1, 1, 1) else None
+    with pytest.raises(ValueError, match=r"factor: got 1,1,1 for mip \d, which makes nothing new"):
+        build(tmp_path / "in.npy", tmp_path / "out", format="precomputed", factor=factor, num_mips=mips)
     assert not (tmp_path / "out").exists()
 
 

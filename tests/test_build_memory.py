@@ -63,3 +63,12 @@ def test_the_memory_limit_holds(
     save(tmp_path / "in.zarr", shape, chunk, slices)
     took = peak(tmp_path / "in.zarr", tmp_path / "out", "--memory", f"{limit}MiB", "--mips", 5)
     assert took <= limit * MIB, f"{took / MIB:.0f} MiB of {limit}"
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="other systems count other things")
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_the_memory_limit_holds_for_npy(order: str, tmp_path: Path) -> None:
+    """Of an array that lies in the file in either order: 512 MiB, and twice as much as the process may take."""
+    np.lib.format.open_memmap(tmp_path / "in.npy", "w+", np.uint8, (1024, 1024, 512), fortran_order=order == "F")
+    took = peak(tmp_path / "in.npy", tmp_path / "out", "--memory", "256MiB", "--mips", 5)
+    assert took <= 256 * MIB, f"{took / MIB:.0f} MiB of 256"

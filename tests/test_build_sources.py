@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import http.server
+import io
 import json
 import threading
 from collections.abc import Iterator
@@ -15,8 +16,10 @@ import pytest
 ts = pytest.importorskip("tensorstore")
 pytest.importorskip("ome_zarr_models")
 
-from pyramids import assert_same, in_memory, read_zarr, save_zarr3
-from tinybrain.volumes import BuildError, build
+from pyramids import assert_same, in_memory, read_precomputed, read_zarr, save_zarr3
+from tinybrain.volumes import BuildError, build, files
+from tinybrain.volumes.source import open_source
+from tinybrain.volumes.storage import Box, Pipe, slices
 
 FACTORS = [(2, 2, 1)] * 2
 
@@ -37,6 +40,62 @@ def check(source: object, to: Path, volume: np.ndarray, **options: object) -> No
 def test_npy(dtype: str, order: str, tmp_path: Path, volume: np.ndarray) -> None:
     np.save(tmp_path / "in.npy", np.asarray(volume.astype(dtype), order=order))
     check(tmp_path / "in.npy", tmp_path / "out", volume)
+
+
+@pytest.mark.parametrize("order", ["C", "F"])
+@pytest.mark.parametrize("dtype", ["?", "i1", ">i2", "<u4", ">u8", ">f2", "<f4", ">f8", ">c8", "<c16"])
+@pytest.mark.parametrize(("run", "gap"), [(1, 0), (64, 8), (700, 100), (1 << 20, 8 << 10)])
+def test_boxes_of_an_npy(
+    run: int,
+    gap: int,
+    dtype: str,
+    order: str,
+    tmp_path: Path,
+    rng: np.random.Generator,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Any box, with whatever is read at once."""
+    monkeypatch.setattr(files, "_RUN", run)
+    monkeypatch.setattr(files, "_GAP", gap)
+    whole = np.asarray(rng.integers(0, 120, (11, 9, 6, 5)).astype(dtype), order=order)
+    np.save(tmp_path / "in.npy", whole)
+    source = open_source(tmp_path / "in.npy", axes="zxcy", missing="fill", context=None)
+    expected = whole.transpose(1, 3, 0, 2)
+    assert source.dtype.isnative
+    for _ in range(20):
+        start = rng.integers(0, expected.shape)
+        stop = rng.integers(start, expected.shape) + 1
+        box = (tuple(start.tolist()), tuple(stop.tolist()))
+        got = source.read(box, Pipe(1 << 20, threading.Event(), "test"))
+        np.testing.assert_array_equal(got, expected[slices(box)])
+
+
+@pytest.mark.parametrize(
+    ("box", "calls"),
+    [
+        (((0, 0, 0), (40, 64, 128)), [40 * 64 * 128]),  # all of it
+        (((3, 0, 0), (9, 64, 128)), [6 * 64 * 128]),  # whole slices
+        (((3, 7, 0), (4, 20, 128)), [13 * 128]),  # whole rows
+        (((3, 7, 50), (4, 9, 60)), [128 + 10]),  # pieces of two rows, and what lies between them
+        (((3, 7, 0), (5, 20, 128)), [13 * 128] * 2),  # rows of two slices that are far apart
+    ],
+)
+def test_runs_of_an_npy_are_read_at_once(
+    box: Box, calls: list[int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(files, "_GAP", 2000)
+    np.save(tmp_path / "in.npy", np.zeros((40, 64, 128), np.uint8))
+    lengths: list[int] = []
+    fill = files._Flat._fill
+
+    def counted(self: files._Flat, file: io.FileIO, offset: int, into: memoryview) -> None:
+        lengths.append(len(into))
+        fill(self, file, offset, into)
+
+    monkeypatch.setattr(files._Flat, "_fill", counted)
+    source = open_source(tmp_path / "in.npy", axes="xyz", missing="fill", context=None)
+    source.read(box, Pipe(2 << 20, threading.Event(), "test"))
+    assert lengths == calls
 
 
 @pytest.mark.parametrize("version", [2, 3])
@@ -103,6 +162,21 @@ def test_precomputed(tmp_path: Path, volume: np.ndarray) -> None:
     multiscales = json.loads((tmp_path / "out" / "zarr.json").read_text())["attributes"]["ome"]["multiscales"][0]
     shifts = [dataset["coordinateTransformations"][1]["translation"] for dataset in multiscales["datasets"]]
     assert shifts == [[120, 80, 400], [120, 82, 402], [120, 86, 406]]
+
+
+def test_the_channel_of_precomputed_is_an_axis_if_there_are_several(tmp_path: Path, volume: np.ndarray) -> None:
+    """Precomputed always has it; OME-Zarr gets it where it tells anything."""
+    save_precomputed(tmp_path / "in", volume, "image", resolution=[4, 4, 40])
+    assert build(tmp_path / "in", tmp_path / "out", num_mips=2).axes == "xyz"
+    build(tmp_path / "in", tmp_path / "again", num_mips=2, format="precomputed")
+    info = json.loads((tmp_path / "again" / "info").read_text())
+    assert (info["num_channels"], len(info["scales"])) == (1, 3)
+    assert_same(read_precomputed(tmp_path / "again", 3), in_memory(volume, "average", FACTORS))
+    two = np.stack([volume, volume[::-1]], axis=-1)
+    np.save(tmp_path / "two.npy", two)
+    build(tmp_path / "two.npy", tmp_path / "two", num_mips=2, format="precomputed")
+    assert build(tmp_path / "two", tmp_path / "two.zarr", num_mips=2).axes == "xyzc"
+    assert_same(read_zarr(tmp_path / "two.zarr", 3), in_memory(two, "average", [(2, 2, 1, 1)] * 2))
 
 
 def test_a_precomputed_segmentation_says_that_it_is_labels(tmp_path: Path, rng: np.random.Generator) -> None:

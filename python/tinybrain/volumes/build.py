@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from typing import Any
@@ -20,7 +20,7 @@ import numpy as np
 
 from tinybrain._arguments import Array
 from tinybrain.volumes import journal, precomputed, target, tasks
-from tinybrain.volumes._extras import extra
+from tinybrain.volumes.cluster import Cluster
 from tinybrain.volumes.journal import Journal
 from tinybrain.volumes.options import Options, Room, plan_for, room_for, settle
 from tinybrain.volumes.plan import Assembly, Phase, Plan, Stage, task_count
@@ -32,7 +32,6 @@ from tinybrain.volumes.storage import (
     kvstore_url,
     local_path,
     locked,
-    one_line,
     open_kvstore,
     read_json,
 )
@@ -355,7 +354,7 @@ def _bytes_of(phase: Phase, job: Job) -> float:
 def _run(job: Job, records: Journal, source: Source, scheduler: str | None, progress: Progress) -> int:
     """Run all phases; return the bytes read."""
     read = 0
-    crew: Any = _Threads(job) if scheduler is None else _Cluster(job, scheduler)
+    crew: Any = _Threads(job) if scheduler is None else Cluster(job, scheduler)
     try:
         for number, phase in enumerate(job.plan.phases):
             read += _run_phase(job, records, source, crew, number, phase, progress)
@@ -388,7 +387,7 @@ def _run_phase(
             done[first:last] = True
             read += nbytes
             pen.write()
-            progress.step(nbytes)
+            progress.step(nbytes, last - first)
             if time.monotonic() - looked > CHECK:
                 source.check()
                 looked = time.monotonic()
@@ -447,42 +446,3 @@ class _Threads:
     def close(self) -> None:
         self.runner.stop.set()
         self.pool.shutdown(wait=True, cancel_futures=True)
-
-
-class _Cluster:
-    """Runs tasks on the workers of a dask scheduler, a few per thread of theirs at a time."""
-
-    def __init__(self, job: Job, address: str) -> None:
-        distributed = extra("distributed", "dask")
-        try:
-            self.client = distributed.Client(address, timeout=10)
-        except (OSError, ValueError, TimeoutError) as error:
-            raise BuildError(f"scheduler: {address} can't be reached: {one_line(error)}") from None
-        self.job = job.to_json()
-        self.completed: Callable[..., Any] = distributed.as_completed
-
-    def run(self, phase: int, indices: Iterator[int]) -> Iterator[tuple[int, int, int]]:
-        def submit() -> list[Any]:
-            index = next(indices, None)
-            if index is None:
-                return []
-            return [self.client.submit(tasks.run_tasks, self.job, phase, index, index + 1, pure=False)]
-
-        threads = sum(self.client.nthreads().values()) or 1
-        first = [future for _ in range(2 * threads + 1) for future in submit()]
-        running = self.completed(first)
-        failure: BaseException | None = None
-        for future in running:
-            if future.status == "finished":
-                yield future.result()
-            else:
-                failure = failure or future.exception()
-            future.release()
-            if failure is None:
-                for more in submit():
-                    running.add(more)
-        if failure is not None:
-            raise failure if isinstance(failure, BuildError) else BuildError(f"scheduler: {one_line(failure)}")
-
-    def close(self) -> None:
-        self.client.close()

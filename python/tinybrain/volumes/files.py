@@ -1,15 +1,17 @@
-"""Sources that are plain files: ``.npy``, memory-mapped, and TIFF, as one file of pages or a folder of slices.
+"""Sources that are plain files: ``.npy``, and TIFF, as one file of pages or a folder of slices.
 
-Only what is asked for is in memory: maps are read a few MiB at a time, and what was read is given back to the system at
-once, so that a map of a terabyte counts no more than its part under way. Pages of TIFF that are stored as they are in
-memory are mapped too; others are decoded whole, one at a time.
+Only what is asked for is in memory. Voxels that lie in a file as they would in memory are read in runs, a MiB at a
+time, and not mapped: a map of a file that is cut off meanwhile kills the process. Pages of TIFF that are stored
+otherwise are decoded whole, one at a time.
 """
 
 from __future__ import annotations
 
+import io
 import itertools
-import mmap
+import math
 import os
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +20,10 @@ import numpy as np
 from tinybrain._arguments import Array
 from tinybrain.volumes._extras import extra
 from tinybrain.volumes.source import About, file_identity
-from tinybrain.volumes.storage import Box, BuildError, Pipe, Shape
+from tinybrain.volumes.storage import Box, BuildError, Pipe, Shape, extents, one_line
 
+_RUN = 1 << 20  # bytes of a read at most: what was read is still in the cache when it is copied
+_GAP = 8 << 10  # bytes between two rows that are read rather than left out: a call takes as long
 _TIFF = (".tif", ".tiff")
 # What TIFF calls its axes: pages of unknown meaning are slices, samples are channels.
 _TIFF_AXES = {"X": "x", "Y": "y", "Z": "z", "I": "z", "Q": "z", "S": "c", "C": "c", "T": "t"}
@@ -43,7 +47,7 @@ def describe(path: Path) -> tuple[dict[str, Any], About]:
 
 def open_file(spec: dict[str, Any]) -> Any:
     """Open a file source by its spec."""
-    return _Mapped(spec) if "npy" in spec else _Pages(spec)
+    return _Npy(spec) if "npy" in spec else _Pages(spec)
 
 
 def _slices(folder: Path) -> list[Path]:
@@ -58,13 +62,75 @@ def _words(name: str) -> list[str]:
     return ["".join(group) for _, group in itertools.groupby(name, str.isdigit)]
 
 
-class _Mapped:
-    """An array in a file, as it would be in memory."""
+@dataclass(frozen=True)
+class _Flat:
+    """Voxels that lie in a file as they would in memory: `shape` is that of the file, slowest axis first."""
+
+    path: str
+    name: str
+    offset: int
+    dtype: np.dtype[Any]
+    shape: Shape
+
+    def read(self, box: Box, into: Array, pipe: Pipe) -> None:
+        """Read a box into an array with the axes of the file."""
+        start, extent = box[0], extents(box)
+        rank, itemsize = len(extent), self.dtype.itemsize
+        strides = [itemsize * math.prod(self.shape[axis + 1 :]) for axis in range(rank)]
+        # How many bytes of the file the box lies across, from its first voxel to its last, in each of its axes and
+        # those after it.
+        spans = [itemsize + sum((n - 1) * s for n, s in zip(extent[a:], strides[a:], strict=True)) for a in range(rank)]
+        spans.append(itemsize)
+        # Rows are read together, with what lies between them, as far as that is no more work than another call.
+        most, axis = min(pipe.piece, _RUN), rank - 1
+        while axis > 0 and spans[axis] <= most and strides[axis - 1] - spans[axis] <= _GAP:
+            axis -= 1
+        rows = 1 + max(0, most - spans[axis + 1]) // strides[axis]
+        scratch = bytearray(min(spans[axis], (rows - 1) * strides[axis] + spans[axis + 1]))
+        begin = self.offset + _dot(start, strides)
+        with self._open() as file:
+            for at in np.ndindex(*extent[:axis]):
+                for row in range(0, extent[axis], rows):
+                    pipe.make_room(0)
+                    shape = (min(rows, extent[axis] - row), *extent[axis + 1 :])
+                    piece = memoryview(scratch)[: (shape[0] - 1) * strides[axis] + spans[axis + 1]]
+                    self._fill(file, begin + _dot((*at, row), strides), piece)
+                    to = (*at, slice(row, row + shape[0]))
+                    into[to] = np.ndarray(shape, self.dtype, piece, strides=strides[axis:])
+
+    def _open(self) -> io.FileIO:
+        try:
+            return open(self.path, "rb", buffering=0)
+        except OSError as error:
+            raise BuildError(f"source: {self.name} can't be read: {error.strerror}") from None
+
+    def _fill(self, file: io.FileIO, offset: int, into: memoryview) -> None:
+        try:
+            file.seek(offset)
+            while into:
+                got = file.readinto(into)
+                if not got:
+                    raise BuildError(self.cut_off() or f"source: {self.name} changed while it was read")
+                into = into[got:]
+        except OSError as error:
+            raise BuildError(f"source: {self.name} can't be read: {error.strerror}") from None
+
+    def cut_off(self) -> str | None:
+        """Say so if the file is shorter than its voxels."""
+        left, needed = os.path.getsize(self.path), self.offset + self.dtype.itemsize * math.prod(self.shape)
+        return f"source: {self.name} was cut off: {left} bytes of {needed} are left" if left < needed else None
+
+
+def _dot(index: Shape, strides: list[int]) -> int:
+    return sum(i * stride for i, stride in zip(index, strides, strict=False))
+
+
+class _Npy:
+    """An array in an ``.npy`` file."""
 
     def __init__(self, spec: dict[str, Any]) -> None:
-        self.name = spec["name"]
-        self.path = spec["npy"]
-        stored = self._map()
+        self.name, self.path = spec["name"], spec["npy"]
+        stored = self._look()
         if stored.dtype.kind not in "biufc":
             raise ValueError(f"source: {self.name} has dtype {stored.dtype}; accepted are numbers")
         self.shape: Shape = stored.shape
@@ -72,44 +138,32 @@ class _Mapped:
         rank = stored.ndim
         fortran = stored.flags.f_contiguous and not stored.flags.c_contiguous
         self.order = tuple(range(rank)[::-1] if fortran else range(rank))
-        # Whole rows: pieces of rows would be read page by page, and their pages twice.
+        in_file = tuple(self.shape[axis] for axis in self.order)
+        self.flat = _Flat(self.path, self.name, stored.offset, stored.dtype, in_file)
+        # Whole rows: pieces of rows take a call each.
         self.chunk = tuple(n if axis == self.order[-1] else 1 for axis, n in enumerate(self.shape))
 
-    def _map(self) -> np.memmap[Any, Any]:
+    def _look(self) -> np.memmap[Any, Any]:
+        """Return a map of which no voxel may be read: numpy's way to read the header."""
         try:
             return np.lib.format.open_memmap(self.path, mode="r")
         except (OSError, ValueError, EOFError) as error:
-            raise BuildError(f"source: {self.name} can't be read as .npy: {error}") from None
+            raise BuildError(f"source: {self.name} can't be read as .npy: {one_line(error)}") from None
 
     def again(self) -> tuple[Shape, np.dtype[Any]]:
-        stored = self._map()
+        if os.path.exists(self.path) and (words := self.flat.cut_off()) is not None:
+            raise BuildError(words)
+        stored = self._look()
         return stored.shape, stored.dtype.newbyteorder("=")
 
     def read(self, box: Box, into: Array, turn: Shape, pipe: Pipe) -> None:
-        copy_mapped(self._map(), box, into, turn, pipe, self.path, self.name)
+        _read_flat(self.flat, box, into, [turn.index(axis) for axis in self.order], pipe)
 
 
-def copy_mapped(
-    stored: np.memmap[Any, Any], box: Box, into: Array, turn: Shape, pipe: Pipe, path: str, name: str
-) -> None:
-    """Copy a box of a map, a few MiB at a time, giving back the pages after each."""
-    raw: mmap.mmap = stored._mmap  # type: ignore[attr-defined]
-    view = np.asarray(stored).transpose(turn)
-    axis = int(np.argmax([abs(stride) for stride in view.strides]))
-    # How much of the file a slice along the slowest axis lies across.
-    step = max(1, pipe.piece // max(1, abs(view.strides[axis])))
-    needed = stored.offset + stored.nbytes  # reading a map past the end of its file would kill the process
-    for start in range(box[0][axis], box[1][axis], step):
-        pipe.make_room(0)
-        if os.path.getsize(path) < needed:
-            raise BuildError(f"source: {name} was cut off: {os.path.getsize(path)} bytes of {needed} are left")
-        stop = min(start + step, box[1][axis])
-        part = tuple(
-            slice(start, stop) if a == axis else slice(lo, hi) for a, (lo, hi) in enumerate(zip(*box, strict=True))
-        )
-        to = tuple(slice(s.start - o, s.stop - o) for s, o in zip(part, box[0], strict=True))
-        into[to] = view[part]
-        raw.madvise(mmap.MADV_DONTNEED)
+def _read_flat(flat: _Flat, box: Box, into: Array, order: list[int], pipe: Pipe) -> None:
+    """Read a box, whose axes lie in the file in this order, slowest first."""
+    start, stop = (tuple(corner[axis] for axis in order) for corner in box)
+    flat.read((start, stop), into.transpose(order), pipe)
 
 
 class _Pages:
@@ -157,8 +211,8 @@ class _Pages:
 
     def read(self, box: Box, into: Array, turn: Shape, pipe: Pipe) -> None:
         if self.offset is not None:
-            stored = np.memmap(self.paths[0], self.stored_dtype, "r", self.offset, self.shape)
-            copy_mapped(stored, box, into, turn, pipe, self.paths[0], self.name)
+            flat = _Flat(self.paths[0], self.name, self.offset, self.stored_dtype, self.shape)
+            _read_flat(flat, box, into, [turn.index(axis) for axis in self.order], pipe)
             return
         # The box and the array along the axes as they are stored.
         back = [turn.index(axis) for axis in range(len(turn))]

@@ -106,6 +106,8 @@ def settle(source: Source, dst: Any, options: Options) -> Target:
             f"{', '.join(precomputed.DTYPES)} along x, y, z, c"
         )
     factors = _factors(source, method, chunk, options)
+    if options.format == "precomputed":
+        _check_scales(source.axes, factors)
     recipe = Recipe(method, factors, source.dtype.name, options.sparse, options.exact)
     _check_sizes(recipe, source.shape)
     size, shift, unit = _geometry(source, options)
@@ -133,50 +135,72 @@ def plan_for(source: Source, target: Target, options: Options) -> tuple[Plan, Ro
     block = _entries("block", options.block, source.axes, 1) if options.block is not None else None
     if options.stage_depth is not None and options.stage_depth < 1:
         raise ValueError(f"stage_depth: got {options.stage_depth}; accepted are integers of at least 1")
-    plans: list[tuple[Plan, Room]] = []
-    failure: TooLittleMemory | None = None
-    for at_once in (2, 1):
-        room = share(source, target, chunks, options, at_once)
-        try:
-            plan = make_plan(
-                target.recipe,
-                source.shape,
-                chunks=chunks,
-                source_chunk=source.chunk,
-                budget=room.budget,
-                stage_depth=options.stage_depth,
-                block=block,
-            )
-        except TooLittleMemory as error:
-            failure = error
-            continue
-        plans.append((plan, room))
-    if not plans:
-        assert failure is not None  # the loop ends in a plan or in an error
-        room = share(source, target, chunks, options, 1)
-        raise ValueError(
-            f"memory: got {size_of(_memory(options))}; accepted is at least "
-            f"{size_of(BASE + failure.needed + 5 * room.traffic // 2)}, as {failure.why}"
-        )
-    return min(plans, key=lambda found: len(found[0].stages))
-
-
-def share(source: Source, target: Target, chunks: Sequence[Shape | None], options: Options, at_once: int) -> Room:
-    """Share out the memory limit among so many tasks."""
     memory = _memory(options)
+
+    def plan_in(memory: int, at_once: int) -> tuple[Plan, Room]:
+        room = share(source, chunks, memory, at_once)
+        plan = make_plan(
+            target.recipe,
+            source.shape,
+            chunks=chunks,
+            source_chunk=source.chunk,
+            budget=room.budget,
+            stage_depth=options.stage_depth,
+            block=block,
+        )
+        return plan, room
+
+    plans: list[tuple[Plan, Room]] = []
+    for at_once in (2, 1):
+        try:
+            plans.append(plan_in(memory, at_once))
+        except TooLittleMemory:
+            continue
+    if plans:
+        return min(plans, key=lambda found: len(found[0].stages))
+    least, why = memory, ""
+    while True:  # more of it has larger pieces under way, and lets later stages say what they need
+        try:
+            plan_in(least, 1)
+            break
+        except TooLittleMemory as failure:
+            room = share(source, chunks, least, 1)
+            why = _why_traffic(source, chunks, room, failure.needed) or failure.why
+            least = max(least + (1 << 20), BASE + failure.needed + 5 * room.traffic // 2)
+    raise ValueError(f"memory: got {size_of(memory)}; accepted is at least {-(-least >> 20)} MiB, as {why}")
+
+
+def share(source: Source, chunks: Sequence[Shape | None], memory: int, at_once: int) -> Room:
+    """Share out the memory limit among so many tasks."""
     piece = min(max(memory >> 6, 1 << 20), 16 << 20)
     itemsize = source.dtype.itemsize
-    largest = max([source.chunk, *(chunk for chunk in chunks if chunk is not None)], key=math.prod)
+    largest = _largest(source, chunks)
     # Two pieces under way, or a chunk if that is larger; TensorStore holds them as bytes and as voxels.
     traffic = max(2 * piece, math.prod(largest) * itemsize)
     return Room((memory - BASE) // at_once - 5 * traffic // 2, traffic, at_once)
+
+
+def _largest(source: Source, chunks: Sequence[Shape | None]) -> Shape:
+    return max([source.chunk, *(chunk for chunk in chunks if chunk is not None)], key=math.prod)
+
+
+def _why_traffic(source: Source, chunks: Sequence[Shape | None], room: Room, needed: int) -> str | None:
+    """Say which chunk it is that takes most of the memory, if it isn't the block."""
+    chunk = _largest(source, chunks)
+    nbytes = math.prod(chunk) * source.dtype.itemsize
+    if nbytes < room.traffic or 5 * room.traffic // 2 < needed:
+        return None
+    voxels = f"{' x '.join(map(str, chunk))} voxels ({size_of(nbytes)})"
+    if chunk == source.chunk:
+        return f"a chunk of the source has {voxels} and is decoded whole; only a source in smaller chunks takes less"
+    return f"a chunk (or shard) of the destination has {voxels} and is written at once; smaller ones take less"
 
 
 def room_for(plan: Plan, source: Source, target: Target, options: Options) -> Room:
     """Share out the memory for a plan that another run made."""
     chunks = write_chunks(target)
     for at_once in (2, 1):
-        room = share(source, target, chunks, options, at_once)
+        room = share(source, chunks, _memory(options), at_once)
         if plan.task_bytes <= room.budget or options.block is not None:
             return room
     needed = BASE + plan.task_bytes + 5 * room.traffic // 2
@@ -278,6 +302,17 @@ def _factors(source: Source, method: str, chunk: Shape, options: Options) -> tup
         # More than these are refused, as they are in memory.
         count = min(count, *(n.bit_length() - 1 for n, f in zip(source.shape, factor, strict=True) if f > 1))
     return (factor,) * count
+
+
+def _check_scales(axes: str, factors: Sequence[Shape]) -> None:
+    """Refuse mips that precomputed has no name for: it knows scales by their voxel sizes."""
+    for mip, factor in enumerate(factors, 1):
+        if all(f == 1 for f, axis in zip(factor, axes, strict=True) if axis in "xyz"):
+            raise ValueError(
+                f"factor: got {','.join(map(str, factor))} for mip {mip}, which makes nothing new: its voxels "
+                "are as large as those of the mip before, and precomputed tells scales apart by that; accepted are "
+                "factors with an entry above 1 along x, y or z"
+            )
 
 
 def _check_sizes(recipe: Recipe, shape: Shape) -> None:

@@ -248,7 +248,8 @@ def make_plan(
             assemblies.append(Assembly(number, tuple(mips), grids))
             held = max(2 * math.prod(grid.block) for grid in grids) * np.dtype(recipe.dtype).itemsize
             if held > budget:
-                raise TooLittleMemory(held, f"a chunk has {max(math.prod(grid.block) for grid in grids)} voxels")
+                voxels = max(math.prod(grid.block) for grid in grids)
+                raise TooLittleMemory(held, f"a chunk of the destination has {voxels} voxels; smaller ones take less")
             most = max(most, held)
         first = stage.last
         if first == recipe.num_mips:
@@ -291,6 +292,11 @@ def _stage(
     lasts = [last for last in range(deepest, first, -1) if last == recipe.num_mips or recipe.state(last) is not None]
     if recipe.num_mips == 0:
         lasts = [0]
+    if not lasts:
+        raise ValueError(
+            f"stage_depth: got {stage_depth}, but exact modes of all mips are made from one read; accepted is at least "
+            f"{recipe.num_mips}, or none"
+        )
     fitting: list[tuple[int, Shape]] = []
     needed = 0
     for last in lasts:
@@ -301,12 +307,12 @@ def _stage(
             if last == recipe.num_mips or recipe.restarts(last):
                 break
     if not fitting:
-        unit = _unit(recipe, shapes, first, (lasts or [recipe.num_mips])[-1], chunks)
-        if not lasts:
-            needed = task_bytes(recipe, first, recipe.num_mips, unit)
+        unit = _unit(recipe, shapes, first, lasts[-1], chunks)
         why = f"the smallest block has {' x '.join(map(str, unit))} voxels"
         if recipe.exact and recipe.method == "mode":
-            why += ", as exact modes need whole cells of the last mip"
+            why += ", as exact modes need whole cells of the last mip; fewer mips take less"
+        elif first == 0 and chunks[0] is not None and unit != _clipped(recipe.scale(first, lasts[-1]), shapes[first]):
+            why += ", whole chunks (or shards) of the destination; smaller ones take less"
         raise TooLittleMemory(needed, why)
     # The deepest comes first in `fitting`; a shallower one that restarts from a mip needs no sums.
     last, unit = fitting[-1] if recipe.restarts(fitting[-1][0]) else fitting[0]

@@ -27,8 +27,8 @@ class Progress:
     def start(self, what: str, tasks: int, done: int, nbytes: float) -> None:
         """Begin a phase: of so many tasks, some of them done, that read about `nbytes` in all."""
 
-    def step(self, nbytes: int) -> None:
-        """One task is done."""
+    def step(self, nbytes: int, tasks: int = 1) -> None:
+        """Tell that tasks are done, which read so much."""
 
     def close(self) -> None:
         """End, whatever happened."""
@@ -55,9 +55,9 @@ class Lines(Progress):
         already = f", {done} done before" if done else ""
         self.note(f"{what}: {tasks} tasks, {size_of(nbytes)} to read{already}")
 
-    def step(self, nbytes: int) -> None:
-        """One task is done."""
-        self.done += 1
+    def step(self, nbytes: int, tasks: int = 1) -> None:
+        """Tell that tasks are done, which read so much."""
+        self.done += tasks
         self.nbytes += nbytes
         now = time.monotonic()
         if now - self.last >= self.EVERY or self.done == self.tasks:
@@ -94,11 +94,11 @@ class Bar(Progress):
         self.task = self.bar.add_task(what, total=tasks, completed=done, rate="")
         self.nbytes, self.began = 0, time.monotonic()
 
-    def step(self, nbytes: int) -> None:
-        """One task is done."""
+    def step(self, nbytes: int, tasks: int = 1) -> None:
+        """Tell that tasks are done, which read so much."""
         self.nbytes += nbytes
         rate = self.nbytes / max(time.monotonic() - self.began, 1e-9)
-        self.bar.update(self.task, advance=1, rate=f"{size_of(rate)}/s")
+        self.bar.update(self.task, advance=tasks, rate=f"{size_of(rate)}/s")
 
     def close(self) -> None:
         """End, whatever happened."""

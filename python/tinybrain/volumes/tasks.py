@@ -10,10 +10,11 @@ import functools
 import json
 import math
 import threading
+import time
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -255,7 +256,25 @@ def runner(job: str) -> Runner:
     return Runner(Job.from_json(job))
 
 
-def run_tasks(job: str, phase: int, first: int, last: int) -> tuple[int, int, int]:
-    """Run tasks `first` to `last` - 1 of a phase on a worker; return them and how many bytes they read."""
-    run = runner(job)
-    return first, last, sum(run.run(phase, index) for index in range(first, last))
+class Done(NamedTuple):
+    """What `run_tasks` did: tasks `first` to `last` - 1; and the error that ended it before it was through."""
+
+    first: int
+    last: int
+    nbytes: int
+    seconds: float
+    error: BuildError | None
+
+
+def run_tasks(job: str, phase: int, first: int, last: int) -> Done:
+    """Run tasks `first` to `last` - 1 of a phase on a worker, up to one that fails."""
+    began, read, index = time.monotonic(), 0, first
+    error: BuildError | None = None
+    try:
+        run = runner(job)
+        while index < last:
+            read += run.run(phase, index)
+            index += 1
+    except BuildError as failed:
+        error = failed
+    return Done(first, index, read, time.monotonic() - began, error)

@@ -1,0 +1,111 @@
+"""Tasks on the workers of a dask scheduler."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from tinybrain.volumes import tasks
+from tinybrain.volumes._extras import extra
+from tinybrain.volumes.storage import BuildError, one_line
+from tinybrain.volumes.tasks import Job
+
+RATE = 100  # tasks a second that a scheduler is asked for at most: about half of what one handles
+
+
+class Cluster:
+    """Runs tasks on the workers of a dask scheduler, a few per thread of theirs at a time.
+
+    Where blocks are quick, a task of dask is several of them, one after another.
+    """
+
+    def __init__(self, job: Job, address: str) -> None:
+        distributed = extra("distributed", "dask")
+        try:
+            self.client = distributed.Client(address, timeout=10)
+        except (OSError, ValueError, TimeoutError) as error:
+            raise BuildError(f"scheduler: {address} can't be reached: {one_line(error)}") from None
+        self.job, self.address = job.to_json(), address
+        self.as_completed: Callable[..., Any] = distributed.as_completed
+
+    def run(self, phase: int, indices: Iterator[int]) -> Iterator[tuple[int, int, int]]:
+        """Run tasks, and yield (first, last + 1, bytes read) of those that are done; raise `BuildError` at the end."""
+        try:
+            yield from self._run(phase, indices)
+        except BuildError:
+            raise
+        except Exception as error:  # whatever dask raises when workers or the scheduler go
+            raise BuildError(f"scheduler: {type(error).__name__}: {one_line(error)}") from None
+
+    def _run(self, phase: int, indices: Iterator[int]) -> Iterator[tuple[int, int, int]]:
+        threads = sum(self.client.nthreads().values()) or 1
+        # Long enough that the scheduler keeps up with all threads, and worth being sent.
+        target = max(1.0, threads / RATE)
+        blocks, seconds = 0, 0.0
+        parts = runs(indices, lambda: max(1, int(target * blocks / seconds)) if seconds else 1)
+
+        def submit() -> list[Any]:
+            return [
+                self.client.submit(tasks.run_tasks, self.job, phase, first, last, pure=False)
+                for first, last in [next(parts, (0, 0))]
+                if first < last
+            ]
+
+        first_ones = [future for _ in range(2 * threads + 1) for future in submit()]
+        # With results: to ask for one that a worker took with it would wait for ever if that was the last one.
+        running = self.as_completed(first_ones, with_results=True, raise_errors=False)
+        failure: BaseException | None = None
+        while self._wait(running, failed=failure is not None):
+            future, result = next(running)
+            if isinstance(result, tasks.Done):
+                blocks, seconds = blocks + result.last - result.first, seconds + result.seconds
+                error = result.error
+                if result.first < result.last:
+                    yield result.first, result.last, result.nbytes
+            else:  # an exception, or its type, itself and where it was
+                error = result[1] if isinstance(result, tuple) else result
+            failure = failure or error
+            future.release()
+            if failure is None:
+                for more in submit():
+                    running.add(more)
+        if failure is not None:
+            raise failure
+
+    def _wait(self, running: Any, failed: bool) -> bool:
+        """Wait for a task to end; say whether there is one. After a failure, nobody waits for workers that are gone."""
+        looked = time.monotonic()
+        while not running.has_ready():
+            if running.is_empty():
+                return False
+            if self.client.status == "closed":
+                raise BuildError(f"scheduler: {self.address} is gone")
+            if failed and time.monotonic() - looked > 1:
+                if not self.client.nthreads():
+                    return False
+                looked = time.monotonic()
+            time.sleep(0.005)
+        return True
+
+    def close(self) -> None:
+        """Part from the scheduler."""
+        self.client.close()
+
+
+def runs(indices: Iterator[int], most: Callable[[], int]) -> Iterator[tuple[int, int]]:
+    """Put numbers that follow one another together, at most so many, as (first, last + 1).
+
+    Examples
+    --------
+    >>> list(runs(iter([0, 1, 2, 5, 6, 9]), lambda: 2))
+    [(0, 2), (2, 3), (5, 7), (9, 10)]
+    """
+    index = next(indices, None)
+    while index is not None:
+        first = last = index
+        size = most()
+        while index == last and last - first < size:
+            last += 1
+            index = next(indices, None)
+        yield first, last
