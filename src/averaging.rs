@@ -10,7 +10,7 @@
 
 use crate::cascade::{Folding, Render, Renderer};
 use crate::fold::Summand;
-use crate::grid::{Amounts, Array, Axis, Edge, Grid, Interrupted};
+use crate::grid::{Amounts, Array, Axis, Bytes, Edge, Grid, Interrupted, PANEL};
 use crate::simd::lines::Line;
 use crate::simd::tiles::Tiles;
 use crate::simd::views::{Bool, Row, Source, Span, Voxel};
@@ -60,7 +60,8 @@ impl Plan {
         let state = widths.0 as usize / 8;
         let factors = vec![factor.to_vec(); mips];
         let outputs = (1..=mips).take(targets.len()).collect();
-        let grid = Grid::new(source, targets, outputs, &factors, edge, size_of::<T>(), state);
+        let bytes = Bytes { voxel: size_of::<T>(), state, panel: PANEL };
+        let grid = Grid::new(source, targets, outputs, &factors, edge, bytes);
         Plan { grid, widths, period, sparse, exact }
     }
 

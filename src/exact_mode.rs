@@ -6,7 +6,7 @@
 //! counts, which are added up from level to level. Lists live for the panels that are pending, a few for every level, so that memory is
 //! bounded by what the cells of a tile hold.
 
-use crate::grid::{Amounts, Array, Ascent, Axis, Edge, Grid, Interrupted, Pooling};
+use crate::grid::{Amounts, Array, Ascent, Axis, Bytes, Edge, Grid, Interrupted, Pooling};
 use crate::look::{LOOK, Look, Work};
 use crate::mixed::{ChildRow, DecideFew, FEW, FindMixed, Flags, merge};
 use crate::simd::tiles::{Tile, Tiles};
@@ -14,6 +14,8 @@ use crate::simd::views::{Panel, PanelMut, Source, Span};
 use crate::simd::{Backend, Label, PIECE};
 use crate::tally::{Lists, Tally};
 
+/// Bytes of a panel: lists of random labels have to stay in the second cache too.
+const LISTED: usize = 48 << 10;
 /// Primes are looked for up to here.
 const LARGE: usize = 64;
 /// Slices of a cell that is looked at, at most.
@@ -53,8 +55,8 @@ impl Plan {
         }
         outputs.truncate(targets.len());
         // In the worst case, an entry for every voxel. Narrower tiles would need less memory then, but rows have their price.
-        let state = size + size_of::<u64>();
-        let grid = Grid::new(source, targets, outputs, &factors, Edge::Existing, size, state);
+        let bytes = Bytes { voxel: size, state: size + size_of::<u64>(), panel: LISTED };
+        let grid = Grid::new(source, targets, outputs, &factors, Edge::Existing, bytes);
         // Where larger cells need lists, these are made of small ones with less work.
         let levels = |voxels| (1..=grid.levels()).take_while(|&level| looked_at(&grid, level, voxels)).count();
         let looks = if levels(LOOK) == grid.levels() { grid.levels() } else { levels(PIECE) };

@@ -4,7 +4,7 @@
 
 use crate::cascade::{Folding, Render, Renderer};
 use crate::fold::{Sum, Summand, few_cells, few_columns};
-use crate::grid::{Array, Edge, Grid, Interrupted};
+use crate::grid::{Array, Bytes, Edge, Grid, Interrupted, PANEL};
 use crate::simd::lines::{Line, behind};
 use crate::simd::tiles::Tiles;
 use crate::simd::views::{Bool, Greatest, Least, Row, Source, Span, Voxel};
@@ -39,7 +39,14 @@ impl Plan {
     ) -> Self {
         let outputs = (1..=mips).take(targets.len()).collect();
         let size = size_of::<T>();
-        let grid = Grid::new(source, targets, outputs, &vec![factor.to_vec(); mips], Edge::Existing, size, size);
+        let grid = Grid::new(
+            source,
+            targets,
+            outputs,
+            &vec![factor.to_vec(); mips],
+            Edge::Existing,
+            Bytes { voxel: size, state: size, panel: PANEL },
+        );
         Plan { grid, extremum }
     }
 

@@ -25,7 +25,7 @@ const REACH: usize = 4096;
 const ROWS: usize = 32;
 /// Bytes of the first level's state in a panel: few enough for the second cache, and many, because every panel costs the
 /// same for its regions, and while the levels above are made of it nothing is asked of the memory.
-const PANEL: usize = 128 << 10;
+pub const PANEL: usize = 128 << 10;
 /// An innermost axis shorter than this (interleaved channels) does not make rows: the next axis is gathered into some.
 const SHORT: usize = 8;
 /// Bytes of an output that no cache will hold until it is used: it is written past them.
@@ -150,6 +150,17 @@ pub trait Pooling<T>: Sync {
 #[derive(Debug)]
 pub struct Interrupted;
 
+/// What takes how many bytes.
+#[derive(Clone, Copy, Debug)]
+pub struct Bytes {
+    /// A voxel.
+    pub voxel: usize,
+    /// What a pooling keeps of it.
+    pub state: usize,
+    /// The first level's state in a panel, at most: [`PANEL`], or less.
+    pub panel: usize,
+}
+
 /// The canonical shape of a call.
 #[derive(Debug)]
 pub struct Grid {
@@ -165,17 +176,16 @@ pub struct Grid {
 
 impl Grid {
     /// The shape of a call that divides `source` by `factors[k]` (a factor per axis) on the way from level k to
-    /// k + 1 and writes level `outputs[i]` to `targets[i]`; `state` is what a pooling keeps of a voxel, in bytes, and
-    /// `voxel` a voxel's size. There is at least one level, and no extent is 0.
+    /// k + 1 and writes level `outputs[i]` to `targets[i]`. There is at least one level, and no extent is 0.
     pub fn new(
         source: &Array,
         targets: &[Array],
         outputs: Vec<usize>,
         factors: &[Vec<usize>],
         edge: Edge,
-        voxel: usize,
-        state: usize,
+        bytes: Bytes,
     ) -> Self {
+        let voxel = bytes.voxel;
         let mut axes: Vec<Axis> = (0..source.axes.len())
             .map(|a| {
                 let mut extents = vec![source.axes[a].len];
@@ -215,12 +225,12 @@ impl Grid {
             });
         }
         let mut grid = Grid { axes, outputs, voxel, children: Vec::new(), edge };
-        grid.cut(state);
+        grid.cut(bytes);
         grid
     }
 
     /// Chooses panels and tiles.
-    fn cut(&mut self, state: usize) {
+    fn cut(&mut self, Bytes { state, panel, .. }: Bytes) {
         let levels = self.levels();
         let direct = self.axes[0].source == self.voxel as isize;
         for (a, axis) in self.axes.iter_mut().enumerate() {
@@ -233,7 +243,7 @@ impl Grid {
             .unwrap_or(0);
         }
         // A single row is a panel.
-        let row = if self.axes[1].extents[0] == 1 { PANEL } else { ROW };
+        let row = if self.axes[1].extents[0] == 1 { panel } else { ROW };
         let x = &mut self.axes[0];
         if x.inside == levels {
             x.tile = (row / state / x.reach(levels)).clamp(1, x.extents[levels]);
@@ -241,7 +251,7 @@ impl Grid {
         let width = x.panel(1).min(x.extents[1]) * state;
         let y = &mut self.axes[1];
         if y.inside == levels {
-            y.tile = (PANEL / width / y.panel(1)).clamp(1, y.extents[levels]);
+            y.tile = (panel / width / y.panel(1)).clamp(1, y.extents[levels]);
         }
         self.children = (0..levels)
             .map(|k| {

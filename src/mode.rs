@@ -5,7 +5,7 @@
 //! kernels are told which bit of a voxel's raster number each row and column of a cell stands for. All steps of all
 //! mips happen in one sweep: a panel of labels is reduced again while it is in cache. Labels are compared by their bits.
 
-use crate::grid::{Array, Ascent, Edge, Grid, Interrupted, Pooling};
+use crate::grid::{Array, Ascent, Bytes, Edge, Grid, Interrupted, PANEL, Pooling};
 use crate::simd::tiles::{Tile, Tiles};
 use crate::simd::views::{Panel, PanelMut, Source, Span};
 use crate::simd::{Backend, Cells, Isa, Kernel, Label, Rule};
@@ -56,7 +56,14 @@ impl Plan {
             outputs.push(factors.len());
         }
         outputs.truncate(targets.len());
-        let grid = Grid::new(source, targets, outputs, &factors, Edge::Mirrored, size, size);
+        let grid = Grid::new(
+            source,
+            targets,
+            outputs,
+            &factors,
+            Edge::Mirrored,
+            Bytes { voxel: size, state: size, panel: PANEL },
+        );
         let steps = rules.into_iter().enumerate().map(|(k, rule)| Step::new(&grid, k + 1, rule)).collect();
         Plan { grid, steps, sparse }
     }
