@@ -90,6 +90,23 @@ def test_from_two_labels_to_all_different(rng, dtype, kinds):
         check_mode(np.asfortranarray(image), factor, 3)
 
 
+@SPARSE
+@pytest.mark.parametrize("dtype", ["uint8", "int16", "uint32", "int64"])
+@pytest.mark.parametrize(
+    ("factor", "num_mips"),
+    [((2, 2, 1), 5), ((2, 2, 2), 3), ((1, 1, 2), 6), ((5, 5, 5), 1), ((8, 8, 4), 1), ((32, 1, 1), 2), ((64, 2, 2), 1)],
+)
+def test_cells_of_many_voxels_where_few_or_many_labels_meet(rng, dtype, factor, num_mips, sparse):
+    """Blocks of a few labels with noise: from cells that two labels decide to those whose most frequent one is rare."""
+    limits = np.iinfo(dtype)
+    kinds = rng.integers(limits.min, limits.max, 12, dtype, endpoint=True)
+    kinds[0] = 0
+    blocks = kinds[rng.integers(0, 12, (12, 10, 3))].repeat(6, 0).repeat(7, 1).repeat(5, 2)[:70, :66, :13]
+    noise = rng.random(blocks.shape) < np.linspace(0, 1, 66)[:, None]
+    img = np.asfortranarray(np.where(noise, kinds[rng.integers(0, 12, blocks.shape)], blocks))
+    check_mode(img, factor, num_mips, sparse)
+
+
 def test_ties_go_to_the_smallest_value_of_signed_and_unsigned_labels():
     pair = np.array([[3, 3, -2, -2]], np.int8)
     assert tinybrain.downsample_segmentation(pair, (1, 4), exact=True)[0].tolist() == [[-2]]
