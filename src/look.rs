@@ -9,7 +9,7 @@ use crate::simd::{Found, Isa, Kernel, Label, PIECE};
 use crate::tally::{Entries, Lists, Tally};
 use std::ops::Range;
 
-/// Voxels of the largest cell that is looked at, so that five mips of halves along three axes need no lists.
+/// Voxels of the largest cell that is looked at: those of five mips of halves along two axes. Larger ones are out of the inner caches by then.
 pub const LOOK: usize = 1 << 10;
 /// Pieces that are copied before the first of them is looked at: the copies have to arrive before vectors can read them.
 const AHEAD: usize = 8;
@@ -56,7 +56,7 @@ impl<T: Label> Work<T> {
 
     /// The mode of a cell whose candidates are too few of its voxels, voxel by voxel.
     #[inline(never)]
-    fn mode_of_voxels(&mut self, cell: &Cell<'_, T>, lists: Option<&mut Lists<T>>) -> T {
+    fn mode_of_voxels(&mut self, cell: &Cell<'_, T>) -> T {
         let Work { tally, entries, sparse, .. } = self;
         let mut bits = T::ZERO;
         for row in cell.rows {
@@ -70,7 +70,7 @@ impl<T: Label> Work<T> {
                     }
                 }
             }
-            return tally.counted(lists);
+            return tally.counted(None);
         }
         entries.clear();
         for row in cell.rows {
@@ -81,7 +81,7 @@ impl<T: Label> Work<T> {
                 }
             }
         }
-        tally.look_up(entries, lists)
+        tally.look_up(entries, None)
     }
 }
 
@@ -234,7 +234,7 @@ pub struct Look<'a, T> {
     pub fx: usize,
     /// The modes.
     pub out: &'a mut [T],
-    /// Takes the labels of every cell, if it is given.
+    /// Takes the labels of every cell, if it is given; for cells of up to [`PIECE`] voxels only.
     pub lists: Option<&'a mut Lists<T>>,
     /// What is needed.
     pub work: &'a mut Work<T>,
@@ -284,10 +284,11 @@ impl<T: Label> Look<'_, T> {
         }
     }
 
-    /// Cells of many pieces.
+    /// Cells of many pieces, which never carry lists.
     #[inline(always)]
     fn large<I: Isa>(self, isa: I) {
-        let Look { cells, rows, width, children, fx, out, mut lists, work } = self;
+        let Look { cells, rows, width, children, fx, out, lists, work } = self;
+        debug_assert!(lists.is_none());
         let (children, fx) = if children.is_empty() { (rows, width) } else { (children, fx) };
         for &i in cells {
             let columns = width * i..(width * i + width).min(rows[0].len());
@@ -301,7 +302,7 @@ impl<T: Label> Look<'_, T> {
             let voxels = (rows.len() * cell.columns.len()) as u64;
             let rest = voxels - background - greatest;
             let (mode, most) = best(labels, [least, greatest], work.flip);
-            if most > rest && lists.is_none() {
+            if most > rest {
                 out[i] = mode;
                 continue;
             }
@@ -314,12 +315,12 @@ impl<T: Label> Look<'_, T> {
             let counts = [least, greatest, of_first, of_last];
             let rest = rest - of_first - of_last;
             let (mode, most) = best(labels, counts, work.flip);
-            if most > rest && lists.is_none() {
+            if most > rest {
                 out[i] = mode;
                 continue;
             }
             if rest > voxels / 2 {
-                out[i] = work.mode_of_voxels(&cell, lists.as_deref_mut());
+                out[i] = work.mode_of_voxels(&cell);
                 continue;
             }
             let Work { entries, pieces, tally, sparse, .. } = &mut *work;
@@ -334,7 +335,7 @@ impl<T: Label> Look<'_, T> {
                 let mut others = Others { labels, sparse: *sparse, entries };
                 cell.each_piece(isa, pieces, &mut others);
             }
-            out[i] = tally.look_up(entries, lists.as_deref_mut());
+            out[i] = tally.look_up(entries, None);
         }
     }
 }
