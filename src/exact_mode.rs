@@ -1,9 +1,9 @@
 //! Exact mode pooling: of every cell the most frequent label of the input, at every mip and by any factor; ties go to the least.
 //!
 //! Most cells of real volumes are uniform for several mips, and merge without a look at anything but their label, which is compared along
-//! whole rows. Of the others, those of up to [`LOOK`] voxels are decided by looking at the voxels, on every level that has such cells: in
-//! vectors of cells (up to [`FEW`] voxels), or cell by cell ([`crate::look`]). Larger ones carry lists of their labels with
-//! counts, which are added up from level to level. Lists live for the panels that are pending, a few for every level, so that memory is
+//! whole rows. Of the others, small ones are decided by looking at the voxels, on every level that has such cells: in vectors of cells (up to
+//! [`FEW`] voxels), or cell by cell ([`crate::look`]). Where cells grow beyond [`LOOK`] voxels, those of more than [`PIECE`] carry lists of their
+//! labels with counts, which are added up from level to level. Lists live for the panels that are pending, a few for every level, so that memory is
 //! bounded by what the cells of a tile hold.
 
 use crate::grid::{Amounts, Array, Ascent, Axis, Bytes, Edge, Grid, Interrupted, Pooling};

@@ -38,51 +38,6 @@ impl<T: Label> Work<T> {
         let (found, pieces) = (Found::new(signed, sparse), [[T::ZERO; PIECE]; AHEAD]);
         Work { tally, entries: Entries::default(), sparse, found, pieces, flip }
     }
-
-    /// The mode of a small cell, label by label.
-    #[inline(never)]
-    fn mode_of_piece(&mut self, piece: usize, voxels: usize, lists: Option<&mut Lists<T>>) -> T {
-        let voxels = &self.pieces[piece][..voxels];
-        let counted = voxels.iter().filter(|&&label| !self.sparse || label != T::ZERO);
-        if Tally::counts(voxels.iter().fold(T::ZERO, |bits, &label| bits | label)) {
-            counted.for_each(|&label| self.tally.count(label, 1));
-            return self.tally.counted(lists);
-        }
-        self.entries.clear();
-        self.entries.reserve(voxels.len());
-        counted.for_each(|&label| self.entries.push(label, 1));
-        self.tally.look_up(&self.entries, lists)
-    }
-
-    /// The mode of a cell whose candidates are too few of its voxels, voxel by voxel.
-    #[inline(never)]
-    fn mode_of_voxels(&mut self, cell: &Cell<'_, T>) -> T {
-        let Work { tally, entries, sparse, .. } = self;
-        let mut bits = T::ZERO;
-        for row in cell.rows {
-            bits = row[cell.columns.clone()].iter().fold(bits, |bits, &label| bits | label);
-        }
-        if Tally::counts(bits) {
-            for row in cell.rows {
-                for &label in &row[cell.columns.clone()] {
-                    if !*sparse || label != T::ZERO {
-                        tally.count(label, 1);
-                    }
-                }
-            }
-            return tally.counted(None);
-        }
-        entries.clear();
-        for row in cell.rows {
-            entries.reserve(cell.columns.len());
-            for &label in &row[cell.columns.clone()] {
-                if !*sparse || label != T::ZERO {
-                    entries.push_or_add(label, 1);
-                }
-            }
-        }
-        tally.look_up(entries, None)
-    }
 }
 
 /// A cell of voxels.
@@ -98,6 +53,25 @@ trait EachPiece<T> {
 }
 
 impl<T: Label> Cell<'_, T> {
+    /// The mode, voxel by voxel.
+    #[inline(never)]
+    fn mode(&self, tally: &mut Tally<T>, entries: &mut Entries<T>, sparse: bool, lists: Option<&mut Lists<T>>) -> T {
+        let rows = self.rows.iter().map(|row| &row[self.columns.clone()]);
+        let bits = rows.clone().fold(T::ZERO, |bits, row| row.iter().fold(bits, |bits, &label| bits | label));
+        let counts = Tally::counts(bits);
+        entries.clear();
+        for row in rows {
+            entries.reserve(row.len());
+            for &label in row {
+                if sparse && label == T::ZERO {
+                    continue;
+                }
+                if counts { tally.count(label, 1) } else { entries.push_or_add(label, 1) }
+            }
+        }
+        if counts { tally.counted(lists) } else { tally.look_up(entries, lists) }
+    }
+
     /// Hands out the voxels in pieces.
     #[inline(always)]
     fn each_piece<I: Isa>(&self, isa: I, pieces: &mut [[T; PIECE]; AHEAD], each: &mut impl EachPiece<T>) {
@@ -145,6 +119,17 @@ impl<T: Label, const N: usize> Candidates<T, N> {
             Some(counts) => self.counts = counts,
             None => cell.each_piece(isa, pieces, self),
         }
+    }
+}
+
+impl<T: Label> Candidates<T, 2> {
+    /// The counts of the ends of a cell of so many voxels, that of background left out if it isn't counted, and how many voxels are none of
+    /// them.
+    #[inline(always)]
+    fn of_ends(&self, voxels: usize, sparse: bool) -> ([u64; 2], u64) {
+        let Candidates { labels, counts: [least, greatest] } = *self;
+        let greatest = if labels[0] == labels[1] { 0 } else { greatest };
+        ([if sparse { 0 } else { least }, greatest], voxels as u64 - least - greatest)
     }
 }
 
@@ -263,10 +248,8 @@ impl<T: Label> Look<'_, T> {
                     let columns = fx * i..(fx * i + fx).min(children[0].len());
                     let mut candidates = Candidates::new(ends(children, columns, *sparse));
                     candidates.take(isa, &pieces[k], n[k]);
-                    let Candidates { labels, counts: [least, greatest] } = candidates;
-                    let greatest = if labels[0] == labels[1] { 0 } else { greatest };
-                    let rest = n[k] as u64 - least - greatest;
-                    let (mode, most) = best(labels, [if *sparse { 0 } else { least }, greatest], *flip);
+                    let (counts, rest) = candidates.of_ends(n[k], *sparse);
+                    let (mode, most) = best(candidates.labels, counts, *flip);
                     if most > rest {
                         out[i] = mode;
                         continue;
@@ -278,7 +261,9 @@ impl<T: Label> Look<'_, T> {
                         lists.append_few(&found.labels, &found.counts, found.n);
                     }
                 } else {
-                    out[i] = work.mode_of_piece(k, n[k], lists.as_deref_mut());
+                    let Work { tally, entries, pieces, sparse, .. } = &mut *work;
+                    let cell = Cell { rows: &[&pieces[k]], columns: 0..n[k] };
+                    out[i] = cell.mode(tally, entries, *sparse, lists.as_deref_mut());
                 }
             }
         }
@@ -293,37 +278,33 @@ impl<T: Label> Look<'_, T> {
         for &i in cells {
             let columns = width * i..(width * i + width).min(rows[0].len());
             let (cell, below) = (Cell { rows, columns }, fx * i..(fx * i + fx).min(children[0].len()));
-            let labels = ends(children, below.clone(), work.sparse);
-            let mut candidates = Candidates::new(labels);
-            candidates.count(isa, &cell, &mut work.pieces);
-            let [background, greatest] = candidates.counts;
-            let greatest = if labels[0] == labels[1] { 0 } else { greatest };
-            let least = if work.sparse { 0 } else { background };
-            let voxels = (rows.len() * cell.columns.len()) as u64;
-            let rest = voxels - background - greatest;
-            let (mode, most) = best(labels, [least, greatest], work.flip);
+            let Work { entries, pieces, tally, sparse, flip, .. } = &mut *work;
+            let ends = ends(children, below.clone(), *sparse);
+            let mut candidates = Candidates::new(ends);
+            candidates.count(isa, &cell, pieces);
+            let voxels = rows.len() * cell.columns.len();
+            let ([least, greatest], rest) = candidates.of_ends(voxels, *sparse);
+            let (mode, most) = best(ends, [least, greatest], *flip);
             if most > rest {
                 out[i] = mode;
                 continue;
             }
-            let [first, last] = others(children, below, labels);
+            let [first, last] = others(children, below, ends);
             let mut candidates = Candidates::new([first, last]);
-            candidates.count(isa, &cell, &mut work.pieces);
-            let labels = [labels[0], labels[1], first, last];
-            let of_first = if first == labels[0] { 0 } else { candidates.counts[0] };
-            let of_last = if last == labels[0] || last == first { 0 } else { candidates.counts[1] };
-            let counts = [least, greatest, of_first, of_last];
+            candidates.count(isa, &cell, pieces);
+            let of_first = if first == ends[0] { 0 } else { candidates.counts[0] };
+            let of_last = if last == ends[0] || last == first { 0 } else { candidates.counts[1] };
+            let (labels, counts) = ([ends[0], ends[1], first, last], [least, greatest, of_first, of_last]);
             let rest = rest - of_first - of_last;
-            let (mode, most) = best(labels, counts, work.flip);
+            let (mode, most) = best(labels, counts, *flip);
             if most > rest {
                 out[i] = mode;
                 continue;
             }
-            if rest > voxels / 2 {
-                out[i] = work.mode_of_voxels(&cell);
+            if rest > voxels as u64 / 2 {
+                out[i] = cell.mode(tally, entries, *sparse, None);
                 continue;
             }
-            let Work { entries, pieces, tally, sparse, .. } = &mut *work;
             entries.clear();
             entries.reserve(labels.len());
             for (&label, &count) in labels.iter().zip(&counts) {

@@ -207,10 +207,7 @@ unsafe fn sparse_least_mode<L: Lanes, const CELL: usize>(
     // SAFETY: the caller has the instructions.
     unsafe {
         let zero = L::V::zero();
-        let mut uniform = L::equal(cell[0], cell[1]);
-        for &label in &cell[2..] {
-            uniform = L::and(uniform, L::equal(cell[0], label));
-        }
+        let uniform = uniform::<L, CELL>(cell);
         let mut best = cell[0];
         if L::all(uniform) {
             return (best, uniform);
@@ -237,6 +234,22 @@ unsafe fn sparse_least_mode<L: Lanes, const CELL: usize>(
     }
 }
 
+/// Where all labels are one.
+///
+/// # Safety
+/// Needs the instructions.
+#[inline(always)]
+unsafe fn uniform<L: Lanes, const CELL: usize>(cell: &[L::V; CELL]) -> L::Mask {
+    // SAFETY: the caller has the instructions.
+    unsafe {
+        let mut uniform = L::equal(cell[0], cell[1]);
+        for &label in &cell[2..] {
+            uniform = L::and(uniform, L::equal(cell[0], label));
+        }
+        uniform
+    }
+}
+
 /// Sorts by comparing places: the shortest networks for four and eight of them (D. E. Knuth, TAOCP 3, 5.3.4). A macro, because loops
 /// over tables are not unrolled.
 macro_rules! sort {
@@ -258,10 +271,7 @@ unsafe fn mode_of_sorted<L: Lanes, const CELL: usize>(cell: &[L::V; CELL], flip:
     // SAFETY: the caller has the instructions.
     unsafe {
         if L::LOOKS && CELL == 8 {
-            let mut uniform = L::equal(cell[0], cell[1]);
-            for &label in &cell[2..] {
-                uniform = L::and(uniform, L::equal(cell[0], label));
-            }
+            let uniform = uniform::<L, CELL>(cell);
             if L::all(uniform) {
                 return (cell[0], uniform);
             }
