@@ -58,3 +58,69 @@ halves! {
     u64, u128;
     i64, i128;
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::simd::views::Row;
+    use crate::simd::{Backend, Halving, Isa, Kernel, Widen};
+
+    struct Narrow<'a, T: Widen> {
+        sums: &'a [T::Wide],
+        by: Halving,
+        out: &'a mut [T],
+    }
+
+    impl<T: Widen> Kernel for Narrow<'_, T> {
+        #[inline(always)]
+        fn run<I: Isa>(self, isa: I) {
+            let done = isa.narrow(self.sums, self.by, Row::new(self.out));
+            assert_eq!(done, if I::VECTORS { self.out.len() } else { 0 });
+        }
+    }
+
+    /// The quotient on the number line.
+    fn quotient(total: i128, by: Halving) -> i128 {
+        let count = 1 << by.shift;
+        let (below, rest) = (total.div_euclid(count), 2 * total.rem_euclid(count));
+        if !by.nearest {
+            return total / count;
+        }
+        below + i128::from(rest > count || (rest == count && below % 2 != 0))
+    }
+
+    fn check<T>(voxels: [T; 8])
+    where
+        T: Widen<Wide = Halves<T>> + Into<i128>,
+        Halves<T>: From<T> + Add<Output = Halves<T>> + Copy,
+    {
+        let mut sums = voxels.map(|voxel| (Halves::from(voxel), voxel.into()));
+        for shift in 0..=32 {
+            // Half of them doubled, half of them mixed.
+            let last = sums;
+            for (i, sum) in sums.iter_mut().enumerate().filter(|_| shift > 0) {
+                let other = last[if i < 4 { i } else { (i + shift as usize) % 8 }];
+                *sum = (last[i].0 + other.0, last[i].1 + other.1);
+            }
+            for nearest in [false, true] {
+                let by = Halving { shift, nearest };
+                for backend in Backend::all().into_iter().filter(|backend| backend.has_vectors()) {
+                    let mut out = [T::default(); 8];
+                    backend.run(Narrow::<T> { sums: &sums.map(|sum| sum.0), by, out: &mut out });
+                    let wanted = sums.map(|sum| quotient(sum.1, by));
+                    assert_eq!(out.map(Into::into), wanted, "{backend:?} {by:?}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn sums_of_up_to_two_to_the_32_are_divided_exactly() {
+        check([u64::MAX, 0, 1, u64::MAX - 1, u64::MAX / 3, 1 << 32, 0xffff_ffff, 0x8000_0000_8000_0001]);
+        check([0, u64::MAX, 0x7fff_ffff_ffff_ffff, 2, u64::MAX, 3, u64::MAX / 7, 5]);
+        check([i64::MIN, i64::MAX, -1, 1, i64::MIN + 1, i64::MAX / 3, -0x1_0000_0000, -0xffff_ffff]);
+        // Sums above zero whose high halves are below it.
+        check([-1i64, 2, 1, -2, -1, 2, -3, 7]);
+        check([0, i64::MIN, -2, i64::MIN / 7, i64::MIN, -3, i64::MAX, 1 - (1 << 32)]);
+    }
+}
