@@ -11,6 +11,7 @@
 use crate::cascade::{Folding, Render, Renderer};
 use crate::fold::Summand;
 use crate::grid::{Amounts, Array, Axis, Bytes, Edge, Grid, Interrupted, PANEL};
+use crate::simd::halves::Halves;
 use crate::simd::lines::Line;
 use crate::simd::tiles::Tiles;
 use crate::simd::views::{Bool, Row, Source, Span, Voxel};
@@ -57,7 +58,7 @@ impl Plan {
         let terms = pooled.iter().fold(1, |terms: usize, &a| terms.saturating_mul(factor[a].min(source.axes[a].len)));
         let enough = |w: &(u32, u32)| w.0 >= needed.0 && w.1 >= needed.1 && terms <= T::TERMS;
         let widths = T::WIDTHS.iter().copied().find(enough).unwrap_or(T::WIDTHS[T::WIDTHS.len() - 1]);
-        let state = widths.0 as usize / 8;
+        let state = widths.0.next_power_of_two() as usize / 8;
         let factors = vec![factor.to_vec(); mips];
         let outputs = (1..=mips).take(targets.len()).collect();
         let bytes = Bytes { voxel: size_of::<T>(), state, panel: PANEL };
@@ -233,8 +234,7 @@ macro_rules! average {
         impl Average for $t {
             const BITS: u32 = $bits;
             const TERMS: usize = $terms;
-            const WIDTHS: &'static [(u32, u32)] =
-                &[$((8 * size_of::<$first>() as u32, 8 * size_of::<$sum>() as u32)),+];
+            const WIDTHS: &'static [(u32, u32)] = &[$((<$first>::WIDTH, <$sum>::WIDTH)),+];
 
             fn run(
                 plan: &Plan,
@@ -255,11 +255,11 @@ average! {
     u8, 8, usize::MAX; u16, u16, (16, 16); u16, u32, (16, 32); u32, u32, (32, 32); u64, u64, _
     u16, 16, usize::MAX; u32, u32, (32, 32); u64, u64, _
     u32, 32, usize::MAX; u64, u64, (64, 64); u128, u128, _
-    u64, 64, usize::MAX; u128, u128, _
+    u64, 64, usize::MAX; Halves<u64>, Halves<u64>, (96, 96); u128, u128, _
     i8, 8, usize::MAX; i16, i16, (16, 16); i16, i32, (16, 32); i32, i32, (32, 32); i64, i64, _
     i16, 16, usize::MAX; i32, i32, (32, 32); i64, i64, _
     i32, 32, usize::MAX; i64, i64, (64, 64); i128, i128, _
-    i64, 64, usize::MAX; i128, i128, _
+    i64, 64, usize::MAX; Halves<i64>, Halves<i64>, (96, 96); i128, i128, _
     // Not 32 and 64: floats have no truncation period, and their sums need no room.
     f32, 0, usize::MAX; f64, f64, _
     f64, 0, 64; f64, f64, (64, 64); TwoFloats, TwoFloats, _

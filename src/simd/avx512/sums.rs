@@ -2,6 +2,7 @@
 
 use super::{doubles, mend, quads, words};
 use crate::simd::Halving;
+use crate::simd::halves::Halves;
 use crate::simd::vectors::{Pairs, Sums};
 use std::arch::x86_64::*;
 
@@ -31,6 +32,8 @@ sums! {
     DoubleSums, |a, b| _mm512_add_epi32(a, b),
         doubles::<false>(_mm512_add_epi32(a, _mm512_srli_epi64::<32>(a)), _mm512_add_epi32(b, _mm512_srli_epi64::<32>(b)));
     QuadSums, |a, b| _mm512_add_epi64(a, b), _mm512_add_epi64(quads::<false>(a, b), quads::<true>(a, b));
+    HalvesSums, |a, b| _mm512_add_epi64(a, b),
+        _mm512_add_epi64(_mm512_shuffle_i64x2::<0b10_00_10_00>(a, b), _mm512_shuffle_i64x2::<0b11_01_11_01>(a, b));
     FloatSums, |a, b| add_floats(a, b), add_floats(quads::<false>(a, b), quads::<true>(a, b));
 }
 
@@ -111,6 +114,12 @@ pairs! {
         _mm512_min_epu32(v, _mm512_set1_epi32(1)), _mm512_cvtepi32_epi64, |low, high, by| {
         doubles::<false>(signed_quads(low, by), signed_quads(high, by))
     };
+    U64Pairs, u64, Halves<u64>, HalvesSums, |v| u64_pairs(v), _mm512_min_epu64(v, _mm512_set1_epi64(1)), _mm512_cvtepu32_epi64,
+        |low, high, by| halves_over::<false>(low, high, by);
+    // The zero is moved, and moved back twice.
+    I64Pairs, i64, Halves<i64>, HalvesSums,
+        |v| _mm512_sub_epi64(u64_pairs(_mm512_xor_si512(v, _mm512_set1_epi64(i64::MIN))), high_halves(1 << 32)),
+        _mm512_min_epu64(v, _mm512_set1_epi64(1)), widen_i64, |low, high, by| halves_over::<true>(low, high, by);
     F32Pairs, f32, f64, FloatSums, |v| f32_pairs(v), f32_occupied(v), widen_floats,
         |low, high, by| f32_narrow(low, high, by);
 }
@@ -140,6 +149,48 @@ halvings! {
     unsigned_words, unsigned, _mm512_srl_epi16, _mm512_add_epi16, _mm512_set1_epi16 as i16;
     unsigned_doubles, unsigned, _mm512_srl_epi32, _mm512_add_epi32, _mm512_set1_epi32 as i32;
     unsigned_quads, unsigned, _mm512_srl_epi64, _mm512_add_epi64, _mm512_set1_epi64 as i64;
+}
+
+/// Sums of halves by a power of two, which is at most 2^32: the high ones move up by what it leaves of their 32 places, and no bit
+/// of them is lost.
+#[inline]
+#[target_feature(enable = "avx2,avx512f,avx512bw,avx512dq,avx512vl,avx512vbmi")]
+fn halves_over<const SIGNED: bool>(a: __m512i, b: __m512i, by: Halving) -> __m512i {
+    debug_assert!(by.shift <= 32);
+    // SAFETY: the instructions are there.
+    let (low, high) = unsafe { (quads::<false>(a, b), quads::<true>(a, b)) };
+    let up = _mm512_sll_epi64(high, _mm_cvtsi32_si128(32 - by.shift as i32));
+    let over = |low| _mm512_add_epi64(up, _mm512_srl_epi64(low, _mm_cvtsi32_si128(by.shift as i32)));
+    let (part, (_, mask)) = if SIGNED && !by.nearest {
+        let carried = _mm512_add_epi64(high, _mm512_srli_epi64::<32>(low));
+        (_mm512_srai_epi64::<63>(carried), by.signed(i64::BITS))
+    } else {
+        (over(low), by.unsigned())
+    };
+    let more = _mm512_and_si512(part, _mm512_set1_epi64(mask as i64));
+    over(_mm512_add_epi64(_mm512_add_epi64(low, _mm512_set1_epi64(by.bias() as i64)), more))
+}
+
+/// A number in the high halves.
+#[inline]
+#[target_feature(enable = "avx2,avx512f,avx512bw,avx512dq,avx512vl,avx512vbmi")]
+fn high_halves(number: i64) -> __m512i {
+    _mm512_setr_epi64(0, number, 0, number, 0, number, 0, number)
+}
+
+#[inline]
+#[target_feature(enable = "avx2,avx512f,avx512bw,avx512dq,avx512vl,avx512vbmi")]
+fn widen_i64(v: __m256i) -> __m512i {
+    let v = _mm256_xor_si256(v, _mm256_set1_epi64x(i64::MIN));
+    _mm512_sub_epi64(_mm512_cvtepu32_epi64(v), high_halves(1 << 31))
+}
+
+/// The low halves of the first and the second of a pair added up, and the high ones.
+#[inline]
+#[target_feature(enable = "avx2,avx512f,avx512bw,avx512dq,avx512vl,avx512vbmi")]
+fn u64_pairs(v: __m512i) -> __m512i {
+    let zero = _mm512_setzero_si512();
+    _mm512_add_epi64(_mm512_unpacklo_epi32(v, zero), _mm512_unpackhi_epi32(v, zero))
 }
 
 #[inline]
