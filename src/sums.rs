@@ -1,16 +1,16 @@
 //! The arithmetic of averaging: which sums a dtype can have, and how they are divided.
 //!
 //! Tables of types, and the few rules that differ between them: integers divide toward zero, floats by a plain division, and
-//! long sums of float64 keep what rounding takes.
+//! sums of float64 keep what rounding takes.
 
 use crate::fold::{Sum, Summand, any_cells, few_cells, few_columns};
 use crate::simd::halves::Halves;
 use crate::simd::lines::{Line, behind};
+use crate::simd::two_floats::TwoFloats;
 use crate::simd::views::{Bool, Panel, Row};
 use crate::simd::{Halving, Isa};
 
 mod two_words;
-pub use two_words::TwoFloats;
 
 /// What can be divided: the arithmetic of the sums.
 pub trait Quotient: Sum {
@@ -237,7 +237,7 @@ means! {
     i32 => i64, narrow; i128
     i64 => Halves<i64>, narrow; i128
     f32 => f64, narrow
-    f64 => f64; TwoFloats
+    f64 => TwoFloats, narrow
 }
 
 macro_rules! summands {

@@ -4,6 +4,7 @@ use super::{Quotient, summands};
 use crate::fold::{Sum, Summand, few_columns};
 use crate::simd::halves::Halves;
 use crate::simd::lines::Line;
+use crate::simd::two_floats::TwoFloats;
 use crate::simd::views::Panel;
 use crate::simd::{Halving, Isa};
 
@@ -74,38 +75,47 @@ sums_of_halves! {
     i64, i128;
 }
 
-/// A float64 sum and what rounding took from it (D. E. Knuth's exact sum of two floats, TAOCP 2, 4.2.2): for long sums.
-#[derive(Clone, Copy, Default)]
-pub struct TwoFloats(f64, f64);
-
 impl Sum for TwoFloats {
     #[inline(always)]
     fn plus(self, other: Self) -> Self {
-        let sum = self.0 + other.0;
-        let taken = sum - self.0;
-        let lost = (self.0 - (sum - taken)) + (other.0 - taken) + (self.1 + other.1);
-        // Infinity and NaN have lost nothing.
-        TwoFloats(sum, if lost.is_finite() { lost } else { 0.0 })
+        self + other
     }
 }
 
 impl Quotient for TwoFloats {
     #[inline(always)]
+    fn halved(self, by: Halving) -> Self {
+        f64::from(self).halved(by).into()
+    }
+    #[inline(always)]
     fn over(self, count: Self) -> Self {
-        TwoFloats((self.0 + self.1).over(count.0), 0.0)
+        f64::from(self).over(count.into()).into()
     }
     #[inline(always)]
     fn nearest(self, count: Self) -> Self {
         self.over(count)
     }
     #[inline(always)]
-    fn halved(self, by: Halving) -> Self {
-        TwoFloats((self.0 + self.1).halved(by), 0.0)
+    fn from_weight(weight: u128) -> Self {
+        (weight as f64).into()
+    }
+}
+
+impl Summand<TwoFloats> for f64 {
+    #[inline(always)]
+    fn lift(self) -> TwoFloats {
+        self.into()
     }
     #[inline(always)]
-    fn from_weight(weight: u128) -> Self {
-        TwoFloats(weight as f64, 0.0)
+    fn occupied(self) -> TwoFloats {
+        // NaN is a value, -0.0 is background.
+        u8::from(self != 0.0).into()
     }
+    #[inline(always)]
+    fn lower(sum: TwoFloats) -> Self {
+        sum.into()
+    }
+    summands!(wide f64 => TwoFloats);
 }
 
 impl Summand<TwoFloats> for TwoFloats {
@@ -121,19 +131,5 @@ impl Summand<TwoFloats> for TwoFloats {
     fn lower(sum: TwoFloats) -> Self {
         sum
     }
-}
-
-impl Summand<TwoFloats> for f64 {
-    #[inline(always)]
-    fn lift(self) -> TwoFloats {
-        TwoFloats(self, 0.0)
-    }
-    #[inline(always)]
-    fn occupied(self) -> TwoFloats {
-        TwoFloats(f64::from(u8::from(self != 0.0)), 0.0)
-    }
-    #[inline(always)]
-    fn lower(sum: TwoFloats) -> Self {
-        sum.0
-    }
+    summands!(sums TwoFloats => TwoFloats);
 }

@@ -3,6 +3,7 @@
 use super::mend;
 use crate::simd::Halving;
 use crate::simd::halves::Halves;
+use crate::simd::two_floats::TwoFloats;
 use crate::simd::vectors::{Pairs, Sums};
 use std::arch::x86_64::*;
 
@@ -32,6 +33,8 @@ sums! {
         mend(_mm256_add_epi64(_mm256_unpacklo_epi64(a, b), _mm256_unpackhi_epi64(a, b)));
     HalvesSums, |a, b| _mm256_add_epi64(a, b),
         _mm256_add_epi64(_mm256_permute2x128_si256::<0x20>(a, b), _mm256_permute2x128_si256::<0x31>(a, b));
+    TwoFloatsSums, |a, b| add_two_floats(a, b),
+        add_two_floats(_mm256_permute2x128_si256::<0x20>(a, b), _mm256_permute2x128_si256::<0x31>(a, b));
     FloatSums, |a, b| _mm256_castpd_si256(_mm256_add_pd(_mm256_castsi256_pd(a), _mm256_castsi256_pd(b))),
         mend(_mm256_castpd_si256(_mm256_hadd_pd(_mm256_castsi256_pd(a), _mm256_castsi256_pd(b))));
 }
@@ -121,6 +124,7 @@ pairs! {
         u64_occupied(v), widen_i64, |low, high, by| halves_over::<true>(low, high, by);
     F32Pairs, f32, f64, FloatSums, |v| f32_pairs(v), f32_occupied(v), widen_floats,
         |low, high, by| f32_narrow(low, high, by);
+    F64Pairs, f64, TwoFloats, TwoFloatsSums, |v| f64_pairs(v), f64_occupied(v), widen_f64, |low, high, by| f64_narrow(low, high, by);
 }
 
 /// The low halves of the quads of a and b, lane by lane.
@@ -255,6 +259,61 @@ fn f32_occupied(v: __m256i) -> __m256i {
     // Unordered or not equal: NaN is a value, -0.0 is background.
     let value = _mm256_cmp_ps::<_CMP_NEQ_UQ>(_mm256_castsi256_ps(v), _mm256_setzero_ps());
     _mm256_castps_si256(_mm256_and_ps(value, _mm256_set1_ps(1.0)))
+}
+
+/// The sum of two floats, and what rounding took from it.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn exact_sum(a: __m256d, b: __m256d) -> (__m256d, __m256d) {
+    let sum = _mm256_add_pd(a, b);
+    let taken = _mm256_sub_pd(sum, a);
+    (sum, _mm256_add_pd(_mm256_sub_pd(a, _mm256_sub_pd(sum, taken)), _mm256_sub_pd(b, taken)))
+}
+
+/// Sums in the even places, and in the odd ones what is lost, unless that is infinite or NaN: then it is no number less itself.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn two_floats(sum: __m256d, lost: __m256d) -> __m256i {
+    let finite = _mm256_cmp_pd::<_CMP_EQ_OQ>(_mm256_sub_pd(lost, lost), _mm256_setzero_pd());
+    _mm256_castpd_si256(_mm256_blend_pd::<0b1010>(sum, _mm256_and_pd(finite, lost)))
+}
+
+#[inline]
+#[target_feature(enable = "avx2")]
+fn add_two_floats(a: __m256i, b: __m256i) -> __m256i {
+    let (sum, lost) = exact_sum(_mm256_castsi256_pd(a), _mm256_castsi256_pd(b));
+    // In the odd places, the sum is that of what was lost before.
+    two_floats(sum, _mm256_add_pd(_mm256_movedup_pd(lost), sum))
+}
+
+#[inline]
+#[target_feature(enable = "avx2")]
+fn f64_pairs(v: __m256i) -> __m256i {
+    let v = _mm256_castsi256_pd(v);
+    let (sum, lost) = exact_sum(v, _mm256_permute_pd::<0b0101>(v));
+    two_floats(sum, lost)
+}
+
+#[inline]
+#[target_feature(enable = "avx2")]
+fn f64_occupied(v: __m256i) -> __m256i {
+    let value = _mm256_cmp_pd::<_CMP_NEQ_UQ>(_mm256_castsi256_pd(v), _mm256_setzero_pd());
+    _mm256_castpd_si256(_mm256_and_pd(value, _mm256_set1_pd(1.0)))
+}
+
+#[inline]
+#[target_feature(enable = "avx2")]
+fn widen_f64(v: __m128i) -> __m256i {
+    let zero = _mm_setzero_si128();
+    _mm256_set_m128i(_mm_unpackhi_epi64(v, zero), _mm_unpacklo_epi64(v, zero))
+}
+
+#[inline]
+#[target_feature(enable = "avx2")]
+fn f64_narrow(low: __m256i, high: __m256i, by: Halving) -> __m256i {
+    let by = _mm256_set1_pd(f64::from_bits((1023 - u64::from(by.shift)) << 52));
+    let sums = _mm256_hadd_pd(_mm256_castsi256_pd(low), _mm256_castsi256_pd(high));
+    mend(_mm256_castpd_si256(_mm256_mul_pd(sums, by)))
 }
 
 /// Sums of bytes by counts of at most 8: times 2, times 2^15 / count rounded up, in the high half of the product. What rounding up adds is

@@ -3,6 +3,7 @@
 use super::{doubles, mend, quads, words};
 use crate::simd::Halving;
 use crate::simd::halves::Halves;
+use crate::simd::two_floats::TwoFloats;
 use crate::simd::vectors::{Pairs, Sums};
 use std::arch::x86_64::*;
 
@@ -34,6 +35,8 @@ sums! {
     QuadSums, |a, b| _mm512_add_epi64(a, b), _mm512_add_epi64(quads::<false>(a, b), quads::<true>(a, b));
     HalvesSums, |a, b| _mm512_add_epi64(a, b),
         _mm512_add_epi64(_mm512_shuffle_i64x2::<0b10_00_10_00>(a, b), _mm512_shuffle_i64x2::<0b11_01_11_01>(a, b));
+    TwoFloatsSums, |a, b| add_two_floats(a, b),
+        add_two_floats(_mm512_shuffle_i64x2::<0b10_00_10_00>(a, b), _mm512_shuffle_i64x2::<0b11_01_11_01>(a, b));
     FloatSums, |a, b| add_floats(a, b), add_floats(quads::<false>(a, b), quads::<true>(a, b));
 }
 
@@ -122,6 +125,7 @@ pairs! {
         _mm512_min_epu64(v, _mm512_set1_epi64(1)), widen_i64, |low, high, by| halves_over::<true>(low, high, by);
     F32Pairs, f32, f64, FloatSums, |v| f32_pairs(v), f32_occupied(v), widen_floats,
         |low, high, by| f32_narrow(low, high, by);
+    F64Pairs, f64, TwoFloats, TwoFloatsSums, |v| f64_pairs(v), f64_occupied(v), widen_f64, |low, high, by| f64_narrow(low, high, by);
 }
 
 macro_rules! halvings {
@@ -230,6 +234,61 @@ fn f32_narrow(low: __m512i, high: __m512i, by: Halving) -> __m512i {
     let low = _mm512_cvtpd_ps(_mm512_mul_pd(_mm512_castsi512_pd(low), by));
     let high = _mm512_cvtpd_ps(_mm512_mul_pd(_mm512_castsi512_pd(high), by));
     _mm512_castps_si512(_mm512_insertf32x8::<1>(_mm512_castps256_ps512(low), high))
+}
+
+/// The sum of two floats, and what rounding took from it.
+#[inline]
+#[target_feature(enable = "avx2,avx512f,avx512bw,avx512dq,avx512vl,avx512vbmi")]
+fn exact_sum(a: __m512d, b: __m512d) -> (__m512d, __m512d) {
+    let sum = _mm512_add_pd(a, b);
+    let taken = _mm512_sub_pd(sum, a);
+    (sum, _mm512_add_pd(_mm512_sub_pd(a, _mm512_sub_pd(sum, taken)), _mm512_sub_pd(b, taken)))
+}
+
+/// Sums in the even places, and in the odd ones what is lost, unless that is infinite or NaN.
+#[inline]
+#[target_feature(enable = "avx2,avx512f,avx512bw,avx512dq,avx512vl,avx512vbmi")]
+fn two_floats(sum: __m512d, lost: __m512d) -> __m512i {
+    let finite = !_mm512_fpclass_pd_mask::<0x99>(lost);
+    _mm512_castpd_si512(_mm512_mask_mov_pd(_mm512_maskz_mov_pd(finite, lost), 0x55, sum))
+}
+
+#[inline]
+#[target_feature(enable = "avx2,avx512f,avx512bw,avx512dq,avx512vl,avx512vbmi")]
+fn add_two_floats(a: __m512i, b: __m512i) -> __m512i {
+    let (sum, lost) = exact_sum(_mm512_castsi512_pd(a), _mm512_castsi512_pd(b));
+    // In the odd places, the sum is that of what was lost before.
+    two_floats(sum, _mm512_add_pd(_mm512_movedup_pd(lost), sum))
+}
+
+#[inline]
+#[target_feature(enable = "avx2,avx512f,avx512bw,avx512dq,avx512vl,avx512vbmi")]
+fn f64_pairs(v: __m512i) -> __m512i {
+    let v = _mm512_castsi512_pd(v);
+    let (sum, lost) = exact_sum(v, _mm512_permute_pd::<0x55>(v));
+    two_floats(sum, lost)
+}
+
+#[inline]
+#[target_feature(enable = "avx2,avx512f,avx512bw,avx512dq,avx512vl,avx512vbmi")]
+fn f64_occupied(v: __m512i) -> __m512i {
+    let value = _mm512_cmp_pd_mask::<_CMP_NEQ_UQ>(_mm512_castsi512_pd(v), _mm512_setzero_pd());
+    _mm512_castpd_si512(_mm512_maskz_mov_pd(value, _mm512_set1_pd(1.0)))
+}
+
+#[inline]
+#[target_feature(enable = "avx2,avx512f,avx512bw,avx512dq,avx512vl,avx512vbmi")]
+fn widen_f64(v: __m256i) -> __m512i {
+    _mm512_maskz_expand_epi64(0x55, _mm512_castsi256_si512(v))
+}
+
+#[inline]
+#[target_feature(enable = "avx2,avx512f,avx512bw,avx512dq,avx512vl,avx512vbmi")]
+fn f64_narrow(low: __m512i, high: __m512i, by: Halving) -> __m512i {
+    let by = _mm512_set1_pd(f64::from_bits((1023 - u64::from(by.shift)) << 52));
+    // SAFETY: the instructions are there.
+    let (sum, lost) = unsafe { (quads::<false>(low, high), quads::<true>(low, high)) };
+    _mm512_castpd_si512(_mm512_mul_pd(_mm512_add_pd(_mm512_castsi512_pd(sum), _mm512_castsi512_pd(lost)), by))
 }
 
 /// Sums of bytes by counts of at most 8: times 2, times 2^15 / count rounded up, in the high half of the product. What rounding up adds is
