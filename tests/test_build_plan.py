@@ -161,7 +161,7 @@ from tinybrain.volumes.recipe import Recipe
 recipe = Recipe("average", ((2, 2, 1),) * 4 + ((2, 2, 2),) * 6, "uint8")
 shape = (1 << 18, 1 << 18, 14_901)  # 1 PB
 plan = make_plan(
-    recipe, shape, chunks=[(64, 64, 64)] * 11, source_chunk=(64, 64, 64), budget=900 << 20, block=(1024, 1024, 960)
+    recipe, shape, chunks=[(64, 64, 64)] * 11, source_chunk=(64, 64, 64), budget=2 << 30, block=(1024, 1024, 960)
 )
 blocks = voxels = 0
 for phase in plan.phases:
