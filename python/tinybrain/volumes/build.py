@@ -209,7 +209,7 @@ def build(
     with locked(to.url):
         records = Journal(open_kvstore(to.url))
         plan, room, resumes = _begin(records, source, to, options, overwrite, tensorstore)
-        job = Job(source.spec, to, plan, threads, room.traffic, room.at_once)
+        job = Job(source.spec, to, plan, threads, room.memory, room.traffic, room.at_once)
         resumed = records.done_in_all(plan) if resumes else 0
         if verbose:
             _describe(job, source, resumed, progress)

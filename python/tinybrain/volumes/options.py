@@ -55,8 +55,9 @@ class Options:
 
 @dataclass(frozen=True)
 class Room:
-    """How the memory is shared out: bytes of a task, bytes of its traffic, and how many tasks run at once."""
+    """How the memory is shared out: bytes in all, of a task, of its traffic, and how many tasks run at once."""
 
+    memory: int
     budget: int
     traffic: int
     at_once: int
@@ -177,7 +178,7 @@ def share(source: Source, chunks: Sequence[Shape | None], memory: int, at_once: 
     largest = _largest(source, chunks)
     # Two pieces under way, or a chunk if that is larger; TensorStore holds them as bytes and as voxels.
     traffic = max(2 * piece, math.prod(largest) * itemsize)
-    return Room((memory - BASE) // at_once - 5 * traffic // 2, traffic, at_once)
+    return Room(memory, (memory - BASE) // at_once - 5 * traffic // 2, traffic, at_once)
 
 
 def _largest(source: Source, chunks: Sequence[Shape | None]) -> Shape:

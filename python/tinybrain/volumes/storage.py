@@ -18,9 +18,9 @@ import json
 import os
 import re
 import tempfile
-import threading
+import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -54,17 +54,34 @@ def context(threads: int) -> Any:
     )
 
 
-def one_heap() -> None:
-    """Let all threads of this process allocate from one heap from now on, where the C library is glibc.
+class Heap:
+    """The heap of this process, kept from growing beyond `limit` by what nobody uses, where the C library is glibc.
 
-    By default every thread has one of its own, and keeps what it frees there: with chunks of some MiB that come and go
-    on many threads, a process takes a multiple of what it holds.
+    By default every thread has a heap of its own, and a heap keeps what is freed in its midst: with chunks of some MiB
+    that come and go on many threads, a process takes a multiple of what it holds. So there is one heap from now on,
+    and it is trimmed while the process has more than three quarters of the limit.
     """
-    try:
-        mallopt = ctypes.CDLL(None).mallopt
-    except (AttributeError, OSError, TypeError):  # another C library, another system
-        return
-    mallopt(-8, 1)  # M_ARENA_MAX
+
+    EVERY = 0.02  # seconds between two looks; a trim takes about as long
+
+    def __init__(self, limit: int) -> None:
+        self.most, self.next = limit // 4 * 3, 0.0
+        try:
+            library = ctypes.CDLL(None)
+            library.mallopt(-8, 1)  # M_ARENA_MAX
+            self._trim: Any = library.malloc_trim
+        except (AttributeError, OSError, TypeError):  # another C library, another system
+            self._trim = None
+
+    def trim(self) -> None:
+        """Give back to the system what is free, if the process has much."""
+        if self._trim is None or time.monotonic() < self.next:
+            return
+        with open("/proc/self/statm", "rb") as file:
+            resident = int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+        if resident > self.most:
+            self._trim(0)
+        self.next = time.monotonic() + self.EVERY
 
 
 def kvstore_url(path: str | os.PathLike[str]) -> str:
@@ -191,11 +208,11 @@ def locked(url: str) -> Iterator[None]:
 class Pipe:
     """Reads or writes under way, at most `limit` bytes of them (one at least); the oldest is waited for first.
 
-    `piece` is how many bytes to ask for at once, so that two are under way.
+    `piece` is how many bytes to ask for at once, so that two are under way; `breathe` is called before each.
     """
 
-    def __init__(self, limit: int, stop: threading.Event, doing: str) -> None:
-        self.limit, self.stop, self.doing = limit, stop, doing
+    def __init__(self, limit: int, breathe: Callable[[], None], doing: str) -> None:
+        self.limit, self.breathe, self.doing = limit, breathe, doing
         self.piece = max(1, limit // 2)
         self._waiting: deque[tuple[int, Any]] = deque()
         self._bytes = 0
@@ -204,8 +221,7 @@ class Pipe:
         """Wait until `nbytes` more fit."""
         while self._waiting and self._bytes + nbytes > self.limit:
             self._wait()
-        if self.stop.is_set():
-            raise Stopped("stopped")
+        self.breathe()
 
     def add(self, nbytes: int, future: Any) -> None:
         """Remember something that is under way."""
