@@ -150,6 +150,7 @@ def build(
         For reading, writing and reducing; 0 means all cores.
     scheduler : str, optional
         Address of a dask scheduler (``tcp://host:8786``) whose workers run the tasks; they must reach `src` and `dst`.
+        Without workers it is given up after 5 minutes, or dask's setting ``distributed.scheduler.no-workers-timeout``.
     add : bool
         `dst` is a precomputed volume with one scale, the volume `src`; the mips are added to it.
     overwrite : bool
@@ -354,7 +355,7 @@ def _bytes_of(phase: Phase, job: Job) -> float:
 def _run(job: Job, records: Journal, source: Source, scheduler: str | None, progress: Progress) -> int:
     """Run all phases; return the bytes read."""
     read = 0
-    crew: Any = _Threads(job) if scheduler is None else Cluster(job, scheduler)
+    crew: Any = _Threads(job) if scheduler is None else Cluster(job, scheduler, progress.note)
     try:
         for number, phase in enumerate(job.plan.phases):
             read += _run_phase(job, records, source, crew, number, phase, progress)
