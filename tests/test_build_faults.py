@@ -373,8 +373,14 @@ def test_wrong_options_write_nothing(options: dict, words: str, source: Path, tm
             {"num_mips": 6, "factor": (4, 4, 1), "method": "mode", "exact": True},
             "exact modes need whole cells of the last mip; fewer mips take less",
         ),
+        (
+            (1024, 1024, 64),
+            (64,) * 3,
+            {"block": (500, 512, 64)},
+            r"the --block has 512 x 512 x 64 voxels and takes [\d.]+ MiB; a --block of [\d,]+ would fit",
+        ),
     ],
-    ids=["source", "chunk", "shard", "exact"],
+    ids=["source", "chunk", "shard", "exact", "block"],
 )
 def test_too_little_memory_says_what_takes_it(
     shape: tuple[int, ...], chunk: tuple[int, ...], options: dict, words: str, tmp_path: Path
@@ -391,6 +397,20 @@ def test_too_little_memory_says_what_takes_it(
     # What is said to be enough is.
     enough = str(caught.value).partition("at least ")[2].partition(" MiB")[0]
     build(tmp_path / "in.zarr", tmp_path / "out", memory=f"{enough}MiB", **options)
+    if "block" in options:
+        options["block"] = tuple(map(int, str(caught.value).partition("a --block of ")[2].split()[0].split(",")))
+        build(tmp_path / "in.zarr", tmp_path / "out", memory="190MiB", overwrite=True, **options)
+
+
+def test_a_build_is_not_resumed_with_too_little_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    save_zarr3(tmp_path / "in.zarr", np.zeros((1024, 1024, 64), np.uint8), (64, 64, 64))
+    options = {"num_mips": 2, "chunk": (64, 64, 64), "block": (512, 512, 64)}
+    with monkeypatch.context() as patch:
+        failing(patch, 1)
+        with pytest.raises(BuildError, match="the test ends it here"):
+            build(tmp_path / "in.zarr", tmp_path / "out", memory="400MiB", **options)
+    with pytest.raises(ValueError, match=r"memory: got 190.0 MiB; accepted is at least .* what was begun with more"):
+        build(tmp_path / "in.zarr", tmp_path / "out", memory="190MiB", **options)
 
 
 @pytest.mark.parametrize("factor", [(1, 1, 1), [(2, 2, 1), (1, 1, 1)]], ids=str)

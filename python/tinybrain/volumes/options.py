@@ -6,6 +6,7 @@ came, and what is accepted.
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 import re
@@ -138,7 +139,7 @@ def plan_for(source: Source, target: Target, options: Options) -> tuple[Plan, Ro
         raise ValueError(f"stage_depth: got {options.stage_depth}; accepted are integers of at least 1")
     memory = _memory(options)
 
-    def plan_in(memory: int, at_once: int) -> tuple[Plan, Room]:
+    def plan_in(memory: int, at_once: int, block: Shape | None = block) -> tuple[Plan, Room]:
         room = share(source, chunks, memory, at_once)
         plan = make_plan(
             target.recipe,
@@ -168,6 +169,10 @@ def plan_for(source: Source, target: Target, options: Options) -> tuple[Plan, Ro
             room = share(source, chunks, least, 1)
             why = _why_traffic(source, chunks, room, failure.needed) or failure.why
             least = max(least + (1 << 20), BASE + failure.needed + 5 * room.traffic // 2)
+    if block is not None:
+        with contextlib.suppress(TooLittleMemory):
+            blocks = plan_in(memory, 1, None)[0].stages[0].grid.block
+            why += f"; a --block of {','.join(map(str, blocks))} would fit"
     raise ValueError(f"memory: got {size_of(memory)}; accepted is at least {-(-least >> 20)} MiB, as {why}")
 
 
@@ -202,7 +207,7 @@ def room_for(plan: Plan, source: Source, target: Target, options: Options) -> Ro
     chunks = write_chunks(target)
     for at_once in (2, 1):
         room = share(source, chunks, _memory(options), at_once)
-        if plan.task_bytes <= room.budget or options.block is not None:
+        if plan.task_bytes <= room.budget:
             return room
     needed = BASE + plan.task_bytes + 5 * room.traffic // 2
     raise ValueError(
