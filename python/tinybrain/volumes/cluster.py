@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -17,6 +18,21 @@ PATIENCE = "5 minutes"  # without workers, where dask's own setting says nothing
 SETTING = "distributed.scheduler.no-workers-timeout"
 
 
+@contextlib.contextmanager
+def connected(address: str | None) -> Iterator[Any]:
+    """Have a client of a dask scheduler; or None, where there is no address."""
+    if address is None:
+        yield None
+        return
+    distributed = extra("distributed", "dask")
+    try:
+        client = distributed.Client(address, timeout=10)
+    except (OSError, ValueError, TimeoutError) as error:
+        raise BuildError(f"scheduler: {address} can't be reached: {one_line(error)}") from None
+    with contextlib.closing(client):
+        yield client
+
+
 class Cluster:
     """Runs tasks on the workers of a dask scheduler, a few per thread of theirs at a time.
 
@@ -24,15 +40,11 @@ class Cluster:
     of by `note`, and given up after as long as dask's own setting allows, or 5 minutes.
     """
 
-    def __init__(self, job: Job, address: str, note: Callable[[str], None]) -> None:
-        distributed, dask = extra("distributed", "dask"), extra("dask", "dask")
+    def __init__(self, job: Job, client: Any, address: str, note: Callable[[str], None]) -> None:
+        dask = extra("dask", "dask")
         self.patience = float(dask.utils.parse_timedelta(dask.config.get(SETTING, None) or PATIENCE))
-        try:
-            self.client = distributed.Client(address, timeout=10)
-        except (OSError, ValueError, TimeoutError) as error:
-            raise BuildError(f"scheduler: {address} can't be reached: {one_line(error)}") from None
-        self.job, self.address, self.note = job.to_json(), address, note
-        self.as_completed: Callable[..., Any] = distributed.as_completed
+        self.job, self.client, self.address, self.note = job.to_json(), client, address, note
+        self.as_completed: Callable[..., Any] = extra("distributed", "dask").as_completed
 
     def run(self, phase: int, indices: Iterator[int]) -> Iterator[tuple[int, int, int]]:
         """Run tasks, and yield (first, last + 1, bytes read) of those that are done; raise `BuildError` at the end."""

@@ -173,7 +173,10 @@ def plan_for(source: Source, target: Target, options: Options) -> tuple[Plan, Ro
         with contextlib.suppress(TooLittleMemory):
             blocks = plan_in(memory, 1, None)[0].stages[0].grid.block
             why += f"; a --block of {','.join(map(str, blocks))} would fit"
-    raise ValueError(f"memory: got {size_of(memory)}; accepted is at least {-(-least >> 20)} MiB, as {why}")
+    raise ValueError(
+        f"memory: got {size_of(memory)}; accepted is at least {-(-least >> 20)} MiB "
+        f"({BASE >> 20} of them for the libraries), as {why}"
+    )
 
 
 def share(source: Source, chunks: Sequence[Shape | None], memory: int, at_once: int) -> Room:
@@ -223,9 +226,14 @@ def _memory(options: Options) -> int:
 def _method(source: Source, options: Options) -> tuple[str, bool]:
     """Return the method, and whether these are labels: as asked for, or as the source says; never by dtypes alone."""
     method, labels = options.method, options.labels or bool(source.about.labels)
+    kind, itemsize = source.dtype.kind, source.dtype.itemsize
+    if kind not in "biufc" or itemsize > (16 if kind == "c" else 8):
+        raise ValueError(
+            f"source: {source.name} has dtype {source.dtype}; accepted are bool, and integers, floats and complex of "
+            "up to 64 bits a part"
+        )
     if method is not None and method not in METHODS:
         raise ValueError(f"method: got {method!r}; accepted are {', '.join(METHODS)}")
-    kind, itemsize = source.dtype.kind, source.dtype.itemsize
     if (
         method is None
         and not labels
@@ -246,10 +254,6 @@ def _method(source: Source, options: Options) -> tuple[str, bool]:
             raise ValueError(f"{name}: got {name} with method {method}; accepted are average and mode")
     if options.exact and method == "mode" and kind not in "biu":
         raise ValueError(f"exact: exact modes need integers, and {source.name} has dtype {source.dtype}")
-    if kind not in "biufc":
-        raise ValueError(
-            f"source: {source.name} has dtype {source.dtype}; accepted are bool, integers, floats and complex"
-        )
     if kind == "c" and method in ("min", "max"):
         raise ValueError(f"method: got {method} for {source.dtype}, which has no order")
     return method, labels
@@ -368,9 +372,17 @@ def _codec(options: Options, labels: bool, source: Source) -> tuple[str, int | N
         return ("compressed_segmentation" if packs else "raw"), None
     name, _, level = text.partition(":")
     name = "raw" if name == "none" and options.format == "precomputed" else name
-    if name not in fits or (level and not level.isdigit()):
+    if name not in fits:
         raise ValueError(
             f"compression: got {text!r}; accepted for {options.format} are {', '.join(fits)}, "
             "with a level after a colon"
+        )
+    levels = fits[name]
+    if level and not (level.isdecimal() and int(level) in levels):
+        accepted = f"are levels from 0 to {levels[-1]}" if levels else "is no level"
+        raise ValueError(f"compression: got {text!r}; accepted for {name} {accepted}")
+    if source.dtype.name not in precomputed.PACKED.get(name, (source.dtype.name,)):
+        raise ValueError(
+            f"compression: got {name} for {source.dtype}; accepted are {' and '.join(precomputed.PACKED[name])}"
         )
     return name, int(level) if level else None

@@ -316,7 +316,7 @@ def _stage(
             why = f"the --{words} and takes {size_of(needed)}"
         elif recipe.exact and recipe.method == "mode":
             why += ", as exact modes need whole cells of the last mip; fewer mips take less"
-        elif first == 0 and chunks[0] is not None and least != _clipped(recipe.scale(first, lasts[-1]), shapes[first]):
+        elif first == 0 and chunks[0] is not None and least != _unit(recipe, shapes, first, lasts[-1], [None]):
             why += ", whole chunks (or shards) of the destination; smaller ones take less"
         raise TooLittleMemory(needed, why)
     # The deepest comes first in `fitting`; a shallower one that restarts from a mip needs no sums.

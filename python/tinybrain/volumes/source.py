@@ -352,8 +352,9 @@ def _axes_of(axes: str | None, about: About, stored: Any, name: str) -> str:
     """Names of the axes as stored: as given, as the source says, or x, y, z, c, t."""
     rank = len(stored.shape)
     axes = axes or about.axes
-    if axes is None:
-        axes = {2: "xy", 3: "xyz", 4: "xyzc", 5: "xyzct"}.get(rank, "")
+    if not 2 <= rank <= len(AXES):
+        raise ValueError(f"source: {name} has shape {tuple(stored.shape)}; accepted are 2 to {len(AXES)} axes")
+    axes = AXES[:rank] if axes is None else axes
     axes = axes.lower().replace(",", "")
     if len(axes) != rank or len(set(axes)) != rank or not set(axes) <= set(AXES) or not {"x", "y"} <= set(axes):
         raise ValueError(

@@ -89,7 +89,7 @@ def kvstore_url(path: str | os.PathLike[str]) -> str:
     text = os.fspath(path)
     if re.match(r"[a-zA-Z][a-zA-Z0-9+.-]*://", text):
         return text if text.endswith("/") else text + "/"
-    return Path(os.path.abspath(os.path.expanduser(text))).as_uri().rstrip("/") + "/"
+    return Path(os.path.abspath(os.path.expanduser(text)), "_").as_uri()[:-1]
 
 
 def local_path(url: str) -> Path | None:
