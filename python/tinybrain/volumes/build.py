@@ -27,6 +27,7 @@ from tinybrain.volumes.plan import Assembly, Phase, Plan, Stage, task_count
 from tinybrain.volumes.progress import Progress, size_of
 from tinybrain.volumes.source import Source, open_source
 from tinybrain.volumes.storage import (
+    STATE,
     BuildError,
     context,
     kvstore_url,
@@ -34,6 +35,7 @@ from tinybrain.volumes.storage import (
     locked,
     open_kvstore,
     read_json,
+    read_key,
 )
 from tinybrain.volumes.target import Target
 from tinybrain.volumes.tasks import Job
@@ -207,6 +209,7 @@ def build(
     tensorstore = context(threads or tasks.len_of_cores())
     source = open_source(src, axes=axes, missing=missing, context=tensorstore, may_be_incomplete=add)
     to = settle(source, dst, options)
+    read_key(open_kvstore(to.url, patient=False), STATE)  # says so if nobody answers
     with locked(to.url), connected(scheduler) as client:
         records = Journal(open_kvstore(to.url))
         plan, room, resumes = _begin(records, source, to, options, overwrite, tensorstore)

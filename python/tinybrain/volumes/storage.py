@@ -31,6 +31,10 @@ Shape: TypeAlias = "tuple[int, ...]"
 Box: TypeAlias = "tuple[tuple[int, ...], tuple[int, ...]]"
 
 
+# A server that is not there should be told of in seconds: TensorStore's own patience is made for long jobs.
+_RETRIES = {"max_retries": 3, "initial_delay": "200ms", "max_delay": "2s"}
+PATIENCE = {f"{store}_request_retries": _RETRIES for store in ("http", "gcs", "s3")}
+
 # While this file is in a volume, the volume is incomplete.
 STATE = "tinybrain-build.json"
 
@@ -101,10 +105,11 @@ def local_path(url: str) -> Path | None:
     return Path(unquote(url[len("file://") :]))
 
 
-def open_kvstore(url: str) -> Any:
-    """Open the key-value store at a URL."""
+def open_kvstore(url: str, *, patient: bool = True) -> Any:
+    """Open the key-value store at a URL, for long jobs or, not patient, for a first look."""
+    ts = extra("tensorstore")
     try:
-        return extra("tensorstore").KvStore.open(url).result()
+        return ts.KvStore.open(url, context=ts.Context({} if patient else PATIENCE)).result()
     except ValueError as error:
         raise ValueError(f"path: {url} is no folder or URL that TensorStore knows: {one_line(error)}") from None
 
@@ -114,6 +119,8 @@ def read_key(store: Any, key: str) -> bytes | None:
     try:
         found = store.read(key).result()
     except ValueError as error:
+        if "PERMISSION_DENIED" in str(error) and local_path(store.url) is None:
+            return None  # object stores that hide their listing refuse what is not there
         raise BuildError(f"{store.url}{key} can't be read: {one_line(error)}") from None
     return bytes(found.value) if found.state == "value" else None
 
@@ -161,9 +168,10 @@ def delete_prefix(store: Any, prefix: str) -> None:
 def one_line(error: BaseException) -> str:
     """Return the words of an error without the details that TensorStore appends in brackets."""
     text = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-    # A layout is tried out in memory; control characters are none of a message's.
+    # A layout is tried out in memory; control characters are none of a message's; a slash may come as an escaped zero.
     text = re.sub(r"memory://probe/\S*", "the destination", re.sub(r"[\x00-\x1f\x7f]+", " ", text))
-    text = re.sub(r"\s*\[(tensorstore_spec|source locations|os_error_code|http_\w+)=.*", "", text)
+    text = text.replace(r"\x00", "/")
+    text = re.sub(r"\s*\[(tensorstore_spec|source locations|os_error_code|http_\w+|curl_\w+)=.*", "", text)
     return re.sub(r"^[A-Z_]+: ", "", text)
 
 
