@@ -14,7 +14,7 @@ pytest.importorskip("tensorstore")
 
 from tinybrain.volumes.plan import Grid, Plan, TooLittleMemory, make_plan, task_bytes
 from tinybrain.volumes.recipe import Recipe
-from tinybrain.volumes.storage import extents, tiles
+from tinybrain.volumes.storage import extents, laid_out, tiles
 
 HALVES, CUBES = (2, 2, 1), (2, 2, 2)
 MANY = [
@@ -106,6 +106,17 @@ def test_pieces_are_whole_chunks_and_cover_a_box_once() -> None:
         inside = tuple(map(slice, *box))
         assert (seen[inside] == 1).all()
         assert seen.sum() == seen[inside].size
+
+
+@pytest.mark.parametrize("shape", [(33, 20, 47), (1, 50, 3), (40, 1, 1), (1, 1, 1), (17, 16, 2, 3)])
+def test_arrays_are_turned_to_the_order_in_which_they_are_stored(shape: tuple[int, ...]) -> None:
+    array = np.arange(math.prod(shape), dtype=np.uint16).reshape(shape)
+    for order in itertools.permutations(range(len(shape))):
+        for given in (array, array.copy("F"), np.repeat(array, 2, 0)[::2]):
+            turned = laid_out(given, order)
+            np.testing.assert_array_equal(turned, array)
+            large = [axis for axis in order if shape[axis] > 1]
+            assert not large or turned.strides[large[-1]] == min(turned.strides[axis] for axis in large)
 
 
 @pytest.mark.parametrize(

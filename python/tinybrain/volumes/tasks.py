@@ -33,6 +33,7 @@ from tinybrain.volumes.storage import (
     context,
     extents,
     inner,
+    laid_out,
     one_line,
     open_kvstore,
     ordered,
@@ -227,7 +228,7 @@ class Runner:
         for tile in tiles(box, chunk, pipe.piece // voxels.itemsize, order):
             nbytes = math.prod(extents(tile)) * voxels.itemsize
             pipe.make_room(nbytes)
-            some = voxels[within(tile, box[0])]
+            some = laid_out(voxels[within(tile, box[0])], order)
             if sharded:  # else every chunk would be added to its shard on its own
                 transaction = extra("tensorstore").Transaction()
                 try:
