@@ -24,8 +24,10 @@ use std::marker::PhantomData;
 pub struct Plan {
     /// How it walks.
     pub grid: Grid,
-    /// Width of the sums of the first level and of the others, in bits; float32 sums in 64, float64 in twice that.
+    /// Width of the sums of the first levels and of the others, in bits; float32 sums in 64, float64 in twice that.
     pub widths: (u32, u32),
+    /// How many the first levels are.
+    pub narrow: usize,
     /// After so many levels the rendered voxels take the place of the sums; 0: never.
     pub period: usize,
     /// Whether background is left out.
@@ -57,12 +59,13 @@ impl Plan {
         let needed = (T::BITS + weight(1), T::BITS + weight(span));
         let enough = |w: &(u32, u32)| w.0 >= needed.0 && w.1 >= needed.1;
         let widths = T::WIDTHS.iter().copied().find(enough).unwrap_or(T::WIDTHS[T::WIDTHS.len() - 1]);
+        let narrow = (2..=span).take_while(|&level| T::BITS + weight(level) <= widths.0).count() + 1;
         let state = widths.0.next_power_of_two() as usize / 8;
         let factors = vec![factor.to_vec(); mips];
         let outputs = (1..=mips).take(targets.len()).collect();
         let bytes = Bytes { voxel: size_of::<T>(), state, panel: PANEL };
         let grid = Grid::new(source, targets, outputs, &factors, edge, bytes);
-        Plan { grid, widths, period, sparse, exact }
+        Plan { grid, widths, narrow, period, sparse, exact }
     }
 
     /// Runs it.
@@ -88,7 +91,8 @@ impl Plan {
         threads: usize,
         interrupted: &dyn Fn() -> bool,
     ) -> Result<(), Interrupted> {
-        let folding = Folding { grid: &self.grid, backend, source, render: Means(self), state: PhantomData::<(N, A)> };
+        let (grid, narrow, state) = (&self.grid, self.narrow, PhantomData::<(N, A)>);
+        let folding = Folding { grid, backend, source, render: Means(self), narrow, state };
         self.grid.run(&folding, tiles, threads, interrupted)
     }
 
@@ -198,7 +202,7 @@ impl<T: Voxel + Mean<A>, A: Quotient> Render<T, A> for Means<'_> {
 pub trait Average: Voxel {
     /// Bits of a value, its sign included.
     const BITS: u32;
-    /// Widths of sums there are, narrow to wide: of the first level, and of the others.
+    /// Widths of sums there are, narrow to wide: of the first levels, and of the others.
     const WIDTHS: &'static [(u32, u32)];
 
     /// The truncation period for so many pooled axes: 255 * 4^4 fits 16 bits, 255 * 8^8 and 65535 * 8^5 fit 32 bits.
