@@ -184,6 +184,7 @@ fn halves_over<const SIGNED: bool>(a: __m256i, b: __m256i, by: Halving) -> __m25
     let up = _mm256_sll_epi64(high, _mm_cvtsi32_si128(32 - by.shift as i32));
     let over = |low| _mm256_add_epi64(up, _mm256_srl_epi64(low, _mm_cvtsi32_si128(by.shift as i32)));
     let (part, (_, mask)) = if SIGNED && !by.nearest {
+        // The sign of the whole sum.
         let carried = _mm256_add_epi64(high, _mm256_srli_epi64::<32>(low));
         (_mm256_cmpgt_epi64(_mm256_setzero_si256(), carried), by.signed(i64::BITS))
     } else {

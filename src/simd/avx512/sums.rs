@@ -166,6 +166,7 @@ fn halves_over<const SIGNED: bool>(a: __m512i, b: __m512i, by: Halving) -> __m51
     let up = _mm512_sll_epi64(high, _mm_cvtsi32_si128(32 - by.shift as i32));
     let over = |low| _mm512_add_epi64(up, _mm512_srl_epi64(low, _mm_cvtsi32_si128(by.shift as i32)));
     let (part, (_, mask)) = if SIGNED && !by.nearest {
+        // The sign of the whole sum.
         let carried = _mm512_add_epi64(high, _mm512_srli_epi64::<32>(low));
         (_mm512_srai_epi64::<63>(carried), by.signed(i64::BITS))
     } else {
