@@ -338,7 +338,7 @@ impl<T: Label> Rows<'_, T> {
                 continue;
             }
             labels.clear();
-            labels.extend(lines.iter().map(|line| line.announced()));
+            labels.extend(lines.iter().map(|line| line.voxels));
             bits.clear();
             rows.clear();
             for child in opened {
@@ -346,7 +346,7 @@ impl<T: Label> Rows<'_, T> {
             }
             bits.extend(rows.iter().map(|row| row.mixed).filter(|bits| !bits.is_empty()));
             let out = out.row_mut(j).voxels;
-            backend.run(FindMixed { labels: &labels, children: &bits, fx, flags, out });
+            backend.run(FindMixed { lines: &lines, children: &bits, fx, flags, out });
             let lists = carry.as_mut().and_then(|carry| carry.set(j, words, &flags.cells));
             if level > *looks {
                 merge(&flags.cells, &mut rows, fx, out, lists, work);

@@ -59,7 +59,7 @@ pub struct Flags {
 /// Finds the cells of a row that are mixed, and writes the labels of the others.
 pub struct FindMixed<'a, T> {
     /// The labels of the children, row by row.
-    pub labels: &'a [&'a [T]],
+    pub lines: &'a [Line<'a, T>],
     /// For every row a bit for every child, set where it is mixed; nothing if they are voxels.
     pub children: &'a [&'a [u64]],
     /// Columns of a cell.
@@ -73,18 +73,20 @@ pub struct FindMixed<'a, T> {
 impl<T: Label> Kernel for FindMixed<'_, T> {
     #[inline(always)]
     fn run<I: Isa>(self, isa: I) {
-        let FindMixed { labels, children, fx, flags, out } = self;
+        let FindMixed { lines, children, fx, flags, out } = self;
+        let first = lines[0].voxels;
         let Flags { differs, changes, inner, of, cells } = flags;
-        let words = labels[0].len().div_ceil(64);
-        if *of != fx || inner.len() < words {
+        let words = first.len().div_ceil(64);
+        let whole = (fx * out.len()).div_ceil(64);
+        if *of != fx || inner.len() < whole {
             *of = fx;
-            tell_inner(fx, words, inner);
+            tell_inner(fx, whole, inner);
         }
         if differs.len() != words {
             differs.resize(words, 0);
             changes.resize(words, 0);
         }
-        isa.compare(labels, differs, changes);
+        isa.compare(lines, differs, changes);
         for (w, differs) in differs.iter_mut().enumerate() {
             *differs |= changes[w] & inner[w];
             for child in children {
@@ -92,12 +94,12 @@ impl<T: Label> Kernel for FindMixed<'_, T> {
             }
         }
         match fx {
-            1 => out.copy_from_slice(labels[0]),
-            2 => firsts::<T, 2>(labels[0], out),
-            3 => firsts::<T, 3>(labels[0], out),
-            fx => out.iter_mut().zip(labels[0].chunks(fx)).for_each(|(label, cell)| *label = cell[0]),
+            1 => out.copy_from_slice(first),
+            2 => firsts::<T, 2>(first, out),
+            3 => firsts::<T, 3>(first, out),
+            fx => out.iter_mut().zip(first.chunks(fx)).for_each(|(label, cell)| *label = cell[0]),
         }
-        if fx == 2 { cells_of_pairs(differs, cells) } else { cells_of_bits(differs, fx, cells) }
+        cells_of(differs, inner, fx, out.len(), cells);
     }
 }
 
@@ -120,37 +122,25 @@ fn tell_inner(fx: usize, words: usize, inner: &mut Vec<u64>) {
     *inner = (0..words).map(|w| (64 * w..64 * w + 64).map(bit).sum()).collect();
 }
 
-/// The cells, of `fx` columns, that bits are set in.
-#[inline(never)]
-fn cells_of_bits(words: &[u64], fx: usize, cells: &mut Vec<usize>) {
-    cells.clear();
-    // Columns before this one belong to cells that are known.
-    let mut next = 0;
-    for (w, &word) in words.iter().enumerate() {
-        let behind = |next: usize| if next < 64 * (w + 1) { u64::MAX << next.saturating_sub(64 * w) } else { 0 };
-        let mut left = word & behind(next);
-        while left > 0 {
-            let i = (64 * w + left.trailing_zeros() as usize) / fx;
-            cells.push(i);
-            next = (i + 1) * fx;
-            left &= behind(next);
-        }
-    }
-}
-
-/// As [`cells_of_bits`], of two columns.
+/// The cells, of `fx` columns, that bits are set in, as many as there may be; `inner` as [`tell_inner`] makes it.
 #[inline(always)]
-fn cells_of_pairs(words: &[u64], cells: &mut Vec<usize>) {
-    const EVEN: u64 = u64::MAX / 3;
+fn cells_of(words: &[u64], inner: &[u64], fx: usize, count: usize, cells: &mut Vec<usize>) {
     // Four at once, whether there are so many or not: how many there are is a branch that cannot be foreseen.
-    cells.resize(32 * words.len() + 4, 0);
-    let mut n = 0;
-    for (w, &word) in words.iter().enumerate() {
-        let mut left = (word | word >> 1) & EVEN;
+    cells.resize(count + 4, 0);
+    let (mut n, mut carry, one) = (0, false, u64::MAX / fx as u64);
+    for w in 0..(count * fx).div_ceil(64) {
+        let (word, inner) = (words.get(w).copied().unwrap_or(0), inner[w]);
+        // Where a bit of a cell but its last one is set, this sum carries into that.
+        let (sum, first) = (word & inner).overflowing_add(inner);
+        let (sum, second) = sum.overflowing_add(carry.into());
+        carry = first | second;
+        let mut left = (word | sum) & !inner;
         let end = n + left.count_ones() as usize;
         while n < end {
             for place in &mut cells[n..n + 4] {
-                *place = 32 * w + left.trailing_zeros() as usize / 2;
+                // The next column, divided by `fx`, but a bit less, because this column is the cell's last one.
+                let next = (64 * w) as u128 + u128::from(left.trailing_zeros()) + 1;
+                *place = ((next * u128::from(one)) >> 64) as usize;
                 left &= left.wrapping_sub(1);
             }
             n += 4;

@@ -421,11 +421,12 @@ pub unsafe fn count_rows<L: Lanes, const N: usize>(
 /// # Safety
 /// Needs the instructions.
 #[inline(always)]
-pub unsafe fn compare<L: Lanes>(lines: &[&[L::Label]], differs: &mut [u64], changes: &mut [u64]) -> bool {
+pub unsafe fn compare<L: Lanes>(lines: &[Line<'_, L::Label>], differs: &mut [u64], changes: &mut [u64]) -> bool {
     let lanes = L::V::BYTES / size_of::<L::Label>();
-    let mut len = lines[0].len().min(64 * differs.len()).min(64 * changes.len());
+    let first = lines[0].voxels;
+    let mut len = first.len().min(64 * differs.len()).min(64 * changes.len());
     for line in lines {
-        len = len.min(line.len());
+        len = len.min(line.voxels.len());
     }
     if len <= lanes {
         return false;
@@ -437,13 +438,14 @@ pub unsafe fn compare<L: Lanes>(lines: &[&[L::Label]], differs: &mut [u64], chan
         for (w, (differs, changes)) in differs.iter_mut().zip(&mut *changes).enumerate() {
             (*differs, *changes) = (0, 0);
             for at in (64 * w..full.min(64 * w + 64)).step_by(lanes) {
-                let stays = L::equal(L::V::load(lines[0].as_ptr().add(at)), L::V::load(lines[0].as_ptr().add(at + 1)));
+                again(lines, at, L::V::BYTES);
+                let stays = L::equal(L::V::load(first.as_ptr().add(at)), L::V::load(first.as_ptr().add(at + 1)));
                 *differs |= differ::<L>(lines, at) << (at % 64);
                 *changes |= unlike::<L>(stays) << (at % 64);
             }
         }
         let last = len - lanes;
-        let stays = L::equal(L::V::load(lines[0].as_ptr().add(last - 1)), L::V::load(lines[0].as_ptr().add(last)));
+        let stays = L::equal(L::V::load(first.as_ptr().add(last - 1)), L::V::load(first.as_ptr().add(last)));
         set(differs, last, differ::<L>(lines, last));
         set(changes, last - 1, unlike::<L>(stays));
     }
@@ -474,13 +476,13 @@ unsafe fn unlike<L: Lanes>(mask: L::Mask) -> u64 {
 /// # Safety
 /// Needs the instructions; so long are the lines.
 #[inline(always)]
-unsafe fn differ<L: Lanes>(lines: &[&[L::Label]], at: usize) -> u64 {
+unsafe fn differ<L: Lanes>(lines: &[Line<'_, L::Label>], at: usize) -> u64 {
     // SAFETY: the caller's promise.
     unsafe {
-        let labels = L::V::load(lines[0].as_ptr().add(at));
+        let labels = L::V::load(lines[0].voxels.as_ptr().add(at));
         let mut same = L::equal(labels, labels);
         for line in &lines[1..] {
-            same = L::and(same, L::equal(labels, L::V::load(line.as_ptr().add(at))));
+            same = L::and(same, L::equal(labels, L::V::load(line.voxels.as_ptr().add(at))));
         }
         unlike::<L>(same)
     }
