@@ -244,6 +244,15 @@ impl<T: Label> Look<'_, T> {
             }
             for (k, &i) in some.iter().enumerate() {
                 let Work { found, pieces, flip, sparse, .. } = &mut *work;
+                if lists.is_none() {
+                    let piece = &pieces[k];
+                    let label = piece[n[k] / 2];
+                    let [bits] = isa.find(piece, n[k], &[label]);
+                    if 2 * bits.count_ones() as usize > n[k] && !(*sparse && label == T::ZERO) {
+                        out[i] = label;
+                        continue;
+                    }
+                }
                 if lists.is_none() && !children.is_empty() {
                     let columns = fx * i..(fx * i + fx).min(children[0].len());
                     let mut candidates = Candidates::new(ends(children, columns, *sparse));
@@ -325,26 +334,31 @@ impl<T: Label> Look<'_, T> {
 #[inline(always)]
 fn copy<T: Label>(rows: &[&[T]], width: usize, first: usize, piece: &mut [T; PIECE]) -> usize {
     match width {
-        1 => copy_rows::<T, 1>(rows, first, piece),
-        2 => copy_rows::<T, 2>(rows, first, piece),
-        3 => copy_rows::<T, 3>(rows, first, piece),
-        4 => copy_rows::<T, 4>(rows, first, piece),
-        8 => copy_rows::<T, 8>(rows, first, piece),
-        16 => copy_rows::<T, 16>(rows, first, piece),
+        1 => copy_rows::<T, 1>(rows, width, first, piece),
+        2 => copy_rows::<T, 2>(rows, width, first, piece),
+        3 | 4 => copy_rows::<T, 4>(rows, width, first, piece),
+        5..=8 => copy_rows::<T, 8>(rows, width, first, piece),
+        16 => copy_rows::<T, 16>(rows, width, first, piece),
         width => copy_few(rows, first, width, piece),
     }
 }
 
-/// Copies the voxels from `first` on of each row, `WIDTH` where there are so many.
+/// As [`copy`], of at most `READ` columns: so many are copied of each row, and what is too much is overwritten by the next one.
 #[inline(always)]
-fn copy_rows<T: Label, const WIDTH: usize>(rows: &[&[T]], first: usize, piece: &mut [T; PIECE]) -> usize {
-    if first + WIDTH > rows[0].len() {
-        return copy_few(rows, first, WIDTH, piece);
+fn copy_rows<T: Label, const READ: usize>(
+    rows: &[&[T]],
+    width: usize,
+    first: usize,
+    piece: &mut [T; PIECE],
+) -> usize {
+    if first + READ > rows[0].len() {
+        return copy_few(rows, first, width, piece);
     }
-    for (to, row) in piece.as_chunks_mut::<WIDTH>().0.iter_mut().zip(rows) {
+    for (k, row) in rows.iter().enumerate() {
+        let to: &mut [T; READ] = piece[width * k..].first_chunk_mut().expect("rows of a piece");
         *to = *row[first..].first_chunk().expect("all rows are of one length");
     }
-    WIDTH * rows.len()
+    width * rows.len()
 }
 
 /// As [`copy_rows`], of a width that the compiler does not know, or of less.
