@@ -180,7 +180,13 @@ impl Isa for Avx512 {
         labels: &[T; N],
     ) -> Option<[u64; N]> {
         // SAFETY: `self` is the proof that the instructions are there.
-        unsafe { vectors::count_rows::<T::Avx512, N>(rows, first, width, labels) }
+        unsafe {
+            if width * size_of::<T>() == VECTOR / 2 {
+                vectors::count_rows::<T::Avx2, N>(rows, first, width, labels)
+            } else {
+                vectors::count_rows::<T::Avx512, N>(rows, first, width, labels)
+            }
+        }
     }
 
     #[inline(always)]
