@@ -398,7 +398,7 @@ impl<T: Label> Carry<'_, T> {
         self.mixed.resize(words, 0);
         self.before.clear();
         if let Some(lists) = &mut self.lists {
-            lists.clear();
+            lists.cleared();
         }
         self
     }

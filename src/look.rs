@@ -22,6 +22,8 @@ pub struct Work<T> {
     pub tally: Tally<T>,
     /// What is added up.
     pub entries: Entries<T>,
+    /// The list of a cell that needs none.
+    pub unlisted: Lists<T>,
     /// Whether background is not counted.
     pub sparse: bool,
     found: Found<T>,
@@ -36,7 +38,7 @@ impl<T: Label> Work<T> {
     pub fn new(tally: Tally<T>, signed: bool, sparse: bool) -> Self {
         let flip = if signed { T::TOP } else { T::ZERO };
         let (found, pieces) = (Found::new(signed, sparse), [[T::ZERO; PIECE]; AHEAD]);
-        Work { tally, entries: Entries::default(), sparse, found, pieces, flip }
+        Work { tally, entries: Entries::default(), unlisted: Lists::default(), sparse, found, pieces, flip }
     }
 }
 
@@ -55,21 +57,23 @@ trait EachPiece<T> {
 impl<T: Label> Cell<'_, T> {
     /// The mode, voxel by voxel.
     #[inline(never)]
-    fn mode(&self, tally: &mut Tally<T>, entries: &mut Entries<T>, sparse: bool, lists: Option<&mut Lists<T>>) -> T {
+    fn mode(&self, tally: &mut Tally<T>, entries: &mut Entries<T>, sparse: bool, lists: &mut Lists<T>) -> T {
         let rows = self.rows.iter().map(|row| &row[self.columns.clone()]);
-        let bits = rows.clone().fold(T::ZERO, |bits, row| row.iter().fold(bits, |bits, &label| bits | label));
-        let counts = Tally::counts(bits);
+        if rows.clone().all(Tally::counts) {
+            rows.for_each(|row| tally.count(row, std::iter::repeat(1), lists));
+            if sparse {
+                tally.leave_out_background(lists);
+            }
+            return tally.counted(lists);
+        }
         entries.clear();
         for row in rows {
             entries.reserve(row.len());
-            for &label in row {
-                if sparse && label == T::ZERO {
-                    continue;
-                }
-                if counts { tally.count(label, 1) } else { entries.push_or_add(label, 1) }
+            for &label in row.iter().filter(|&&label| !sparse || label != T::ZERO) {
+                entries.push_or_add(label, 1);
             }
         }
-        if counts { tally.counted(lists) } else { tally.look_up(entries, lists) }
+        tally.look_up(entries, lists)
     }
 
     /// Hands out the voxels in pieces.
@@ -270,9 +274,10 @@ impl<T: Label> Look<'_, T> {
                         lists.append_few(&found.labels, &found.counts, found.n);
                     }
                 } else {
-                    let Work { tally, entries, pieces, sparse, .. } = &mut *work;
+                    let Work { tally, entries, unlisted, pieces, sparse, .. } = &mut *work;
+                    let lists = lists.as_deref_mut().unwrap_or_else(|| unlisted.cleared());
                     let cell = Cell { rows: &[&pieces[k]], columns: 0..n[k] };
-                    out[i] = cell.mode(tally, entries, *sparse, lists.as_deref_mut());
+                    out[i] = cell.mode(tally, entries, *sparse, lists);
                 }
             }
         }
@@ -287,7 +292,7 @@ impl<T: Label> Look<'_, T> {
         for &i in cells {
             let columns = width * i..(width * i + width).min(rows[0].len());
             let (cell, below) = (Cell { rows, columns }, fx * i..(fx * i + fx).min(children[0].len()));
-            let Work { entries, pieces, tally, sparse, flip, .. } = &mut *work;
+            let Work { entries, unlisted, pieces, tally, sparse, flip, .. } = &mut *work;
             let ends = ends(children, below.clone(), *sparse);
             let mut candidates = Candidates::new(ends);
             candidates.count(isa, &cell, pieces);
@@ -311,7 +316,7 @@ impl<T: Label> Look<'_, T> {
                 continue;
             }
             if rest > voxels as u64 / 2 {
-                out[i] = cell.mode(tally, entries, *sparse, None);
+                out[i] = cell.mode(tally, entries, *sparse, unlisted.cleared());
                 continue;
             }
             entries.clear();
@@ -325,7 +330,7 @@ impl<T: Label> Look<'_, T> {
                 let mut others = Others { labels, sparse: *sparse, entries };
                 cell.each_piece(isa, pieces, &mut others);
             }
-            out[i] = tally.look_up(entries, None);
+            out[i] = tally.look_up(entries, unlisted.cleared());
         }
     }
 }
@@ -345,12 +350,7 @@ fn copy<T: Label>(rows: &[&[T]], width: usize, first: usize, piece: &mut [T; PIE
 
 /// As [`copy`], of at most `READ` columns: so many are copied of each row, and what is too much is overwritten by the next one.
 #[inline(always)]
-fn copy_rows<T: Label, const READ: usize>(
-    rows: &[&[T]],
-    width: usize,
-    first: usize,
-    piece: &mut [T; PIECE],
-) -> usize {
+fn copy_rows<T: Label, const READ: usize>(rows: &[&[T]], width: usize, first: usize, piece: &mut [T; PIECE]) -> usize {
     if first + READ > rows[0].len() {
         return copy_few(rows, first, width, piece);
     }

@@ -183,10 +183,9 @@ impl<T: Label> ChildRow<'_, T> {
         }
     }
 
-    /// All labels, or-ed.
-    fn bits(&self) -> T {
-        let listed = self.lists.map_or(T::ZERO, Lists::bits);
-        self.labels.iter().fold(listed, |bits, &label| bits | label)
+    /// Whether all labels have counters.
+    fn counts(&self) -> bool {
+        self.lists.is_none_or(Lists::counts) && Tally::counts(self.labels)
     }
 }
 
@@ -199,15 +198,15 @@ pub fn merge<T: Label>(
     mut lists: Option<&mut Lists<T>>,
     work: &mut Work<T>,
 ) {
-    let Work { tally, entries, sparse, .. } = work;
-    let counts = Tally::counts(rows.iter().fold(T::ZERO, |bits, row| bits | row.bits()));
+    let Work { tally, entries, sparse, unlisted, .. } = work;
+    let counts = rows.iter().all(ChildRow::counts);
     for &i in cells {
         let columns = fx * i..(fx * i + fx).min(rows[0].labels.len());
-        let lists = lists.as_deref_mut();
+        let lists = lists.as_deref_mut().unwrap_or_else(|| unlisted.cleared());
         out[i] = if counts {
             for row in rows.iter_mut() {
                 row.entries(columns.clone(), *sparse, |labels, counts| {
-                    labels.iter().zip(counts).for_each(|(&label, &count)| tally.count(label, count));
+                    tally.count(labels, counts.iter().copied(), lists);
                 });
             }
             tally.counted(lists)

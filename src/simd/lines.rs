@@ -85,7 +85,7 @@ impl<'a, T> Panel<'a, T> {
             return Line { voxels, ahead, of: count, which: j - first };
         }
         let next = self.pitch.wrapping_mul((count * ahead.div_ceil(count * row) * size_of::<T>()) as isize);
-        let offset = if row > 2*WITHIN { WITHIN as isize } else { next };
+        let offset = if row > 2 * WITHIN { WITHIN as isize } else { next };
         Line { voxels, ahead: voxels.as_ptr().cast::<i8>().wrapping_offset(offset), of: 1, which: 0 }
     }
 }
