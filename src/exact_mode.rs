@@ -46,6 +46,7 @@ impl Plan {
     ) -> Self {
         let (mut factors, mut outputs) = (Vec::new(), Vec::new());
         let mut extents: Vec<usize> = source.axes.iter().map(|axis| axis.len).collect();
+        // Where cells grow too large to be looked at.
         let reach = |(&f, &extent): (&usize, &usize)| f.saturating_pow(mips as u32).min(extent);
         let lists = factor.iter().zip(&extents).map(reach).fold(1, usize::saturating_mul) > LOOK;
         for _ in 0..mips {
@@ -413,5 +414,24 @@ impl<T: Label> Carry<'_, T> {
         let lists = self.lists.as_deref_mut()?;
         self.before.push(lists.count());
         Some(lists)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::steps;
+
+    #[test]
+    fn steps_are_as_large_as_a_piece_and_lists_come_late() {
+        let of = |factor: [usize; 3], lists| steps(&factor, &mut [512, 512, 128], lists);
+        assert_eq!(of([2, 2, 2], false), [[2, 2, 2]]);
+        assert_eq!(of([8, 8, 1], false), [[8, 8, 1]]);
+        assert_eq!(of([8, 8, 8], false), [[2, 2, 2], [4, 4, 4]]);
+        assert_eq!(of([8, 8, 8], true), [[4, 4, 4], [2, 2, 2]]);
+        assert_eq!(of([12, 12, 1], false), [[2, 2, 1], [6, 6, 1]]);
+        assert_eq!(of([11, 11, 1], false), [[11, 11, 1]]);
+        // Axes of one voxel, or soon of one, have no children.
+        assert_eq!(steps(&[8, 8, 8], &mut [512, 512, 1], false), [[8, 8, 8]]);
+        assert_eq!(steps(&[2, 2, 2], &mut [1, 1, 1], false), Vec::<Vec<usize>>::new());
     }
 }

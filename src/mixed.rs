@@ -219,3 +219,33 @@ pub fn merge<T: Label>(
         };
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cells_with_a_bit_are_found_wherever_words_end() {
+        let mut noise = 1u64;
+        for fx in [1, 2, 3, 5, 8, 63, 64, 65, 100, 130] {
+            for columns in [1usize, 7, 64, 65, 129, 200, 391] {
+                for rare in 0..8 {
+                    let mut bits: Vec<bool> = Vec::new();
+                    for _ in 0..columns {
+                        noise = noise.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+                        bits.push(noise >> 40 & ((1 << rare) - 1) == 0);
+                    }
+                    let word = |bits: &[bool]| bits.iter().rev().fold(0, |word, &bit| word << 1 | u64::from(bit));
+                    let words: Vec<u64> = bits.chunks(64).map(word).collect();
+                    let count = columns.div_ceil(fx);
+                    let (mut inner, mut cells) = (Vec::new(), vec![7; 3]);
+                    tell_inner(fx, (fx * count).div_ceil(64), &mut inner);
+                    cells_of(&words, &inner, fx, count, &mut cells);
+                    let want: Vec<usize> =
+                        (0..count).filter(|i| bits.chunks(fx).nth(*i).unwrap().contains(&true)).collect();
+                    assert_eq!(cells, want, "{fx} {columns} {rare}");
+                }
+            }
+        }
+    }
+}

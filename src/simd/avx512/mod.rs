@@ -181,6 +181,7 @@ impl Isa for Avx512 {
     ) -> Option<[u64; N]> {
         // SAFETY: `self` is the proof that the instructions are there.
         unsafe {
+            // Rows of half a vector are common.
             if width * size_of::<T>() == VECTOR / 2 {
                 vectors::count_rows::<T::Avx2, N>(rows, first, width, labels)
             } else {

@@ -3,13 +3,12 @@
 use super::{Lanes, Out, Vector, again, next};
 use crate::simd::lines::Line;
 use crate::simd::views::Row;
-use crate::simd::{Cells, Found, Label, PIECE, Rule};
+use crate::simd::{Cells, Found, Label, PIECE, Rule, SIDE};
 
 // Which of the rules, for the compiler.
 const PAIRS: usize = 0;
 const COUNT: usize = 1;
 const LEAST: usize = 2;
-const GROUP: usize = 4;
 /// As `LEAST`, and tells which cells are mixed: no branch in the loop that does not.
 const TELL: usize = 3;
 
@@ -434,29 +433,30 @@ pub unsafe fn compare<L: Lanes>(lines: &[Line<'_, L::Label>], differs: &mut [u64
     }
     // A vector that begins a column later has to be in the line too.
     let full = (len - 1) / lanes * lanes;
+    // A few lines at once: rows of a power of two bytes lie in the same few places of the first cache.
+    let (side, more) = lines.split_at(SIDE.min(lines.len()));
     // SAFETY: at + lanes + 1 <= len, by `full`; 1 <= last and last + lanes <= len; the caller has the instructions.
     unsafe {
-        let g = GROUP.min(lines.len());
         for (w, (differs, changes)) in differs.iter_mut().zip(&mut *changes).enumerate() {
             (*differs, *changes) = (0, 0);
             for at in (64 * w..full.min(64 * w + 64)).step_by(lanes) {
-                again(&lines[..g], at, L::V::BYTES);
+                side.iter().for_each(|line| line.announce(at, L::V::BYTES));
                 let stays = L::equal(L::V::load(first.as_ptr().add(at)), L::V::load(first.as_ptr().add(at + 1)));
-                *differs |= differ::<L>(&lines[0], &lines[1..g], at) << (at % 64);
+                *differs |= differ::<L>(first, side, at) << (at % 64);
                 *changes |= unlike::<L>(stays) << (at % 64);
             }
         }
-        for more in lines[g..].chunks(GROUP) {
+        for side in more.chunks(SIDE) {
             for (w, differs) in differs.iter_mut().enumerate() {
                 for at in (64 * w..full.min(64 * w + 64)).step_by(lanes) {
-                    again(more, at, L::V::BYTES);
-                    *differs |= differ::<L>(&lines[0], more, at) << (at % 64);
+                    side.iter().for_each(|line| line.announce(at, L::V::BYTES));
+                    *differs |= differ::<L>(first, side, at) << (at % 64);
                 }
             }
         }
         let last = len - lanes;
         let stays = L::equal(L::V::load(first.as_ptr().add(last - 1)), L::V::load(first.as_ptr().add(last)));
-        set(differs, last, differ::<L>(&lines[0], &lines[1..], last));
+        set(differs, last, differ::<L>(first, lines, last));
         set(changes, last - 1, unlike::<L>(stays));
     }
     true
@@ -481,15 +481,15 @@ unsafe fn unlike<L: Lanes>(mask: L::Mask) -> u64 {
     unsafe { L::bits(mask) ^ u64::MAX >> (64 - L::V::BYTES / size_of::<L::Label>()) }
 }
 
-/// Where lines differ, in the vector from column `at` on.
+/// Where lines differ from the first one, in the vector from column `at` on.
 ///
 /// # Safety
 /// Needs the instructions; so long are the lines.
 #[inline(always)]
-unsafe fn differ<L: Lanes>(first: &Line<'_, L::Label>, lines: &[Line<'_, L::Label>], at: usize) -> u64 {
+unsafe fn differ<L: Lanes>(first: &[L::Label], lines: &[Line<'_, L::Label>], at: usize) -> u64 {
     // SAFETY: the caller's promise.
     unsafe {
-        let labels = L::V::load(first.voxels.as_ptr().add(at));
+        let labels = L::V::load(first.as_ptr().add(at));
         let mut same = L::equal(labels, labels);
         for line in lines {
             same = L::and(same, L::equal(labels, L::V::load(line.voxels.as_ptr().add(at))));
