@@ -46,8 +46,11 @@ impl Plan {
     ) -> Self {
         let (mut factors, mut outputs) = (Vec::new(), Vec::new());
         let mut extents: Vec<usize> = source.axes.iter().map(|axis| axis.len).collect();
+        // Where cells grow too large to be looked at.
+        let reach = |(&f, &extent): (&usize, &usize)| f.saturating_pow(mips as u32).min(extent);
+        let lists = factor.iter().zip(&extents).map(reach).fold(1, usize::saturating_mul) > LOOK;
         for _ in 0..mips {
-            factors.extend(steps(factor, &mut extents));
+            factors.extend(steps(factor, &mut extents, lists));
             if factors.len() == outputs.last().copied().unwrap_or(0) {
                 factors.push(vec![1; factor.len()]);
             }
@@ -94,18 +97,46 @@ fn within(grid: &Grid, axis: usize, level: usize) -> usize {
     (1..=level).map(|level| grid.inner_factor(axis, level)).product()
 }
 
-/// A factor in steps of its prime factors, small ones first: cells of one step lie within those of the next, so that even large
-/// ones are made of few children each. Leaves out what axes of one voxel have no use for.
-fn steps(factor: &[usize], extents: &mut [usize]) -> Vec<Vec<usize>> {
+/// A factor in steps of up to [`PIECE`] children, unless its prime factors are larger. Cells of one step lie within those of the next, so that even
+/// large ones are made of few children each.
+///
+/// The first step is the smallest one: vectors of cells decide it, and the next ones have less to read. But where lists are needed, they are made of
+/// pieces, so that the first step is the largest.
+fn steps(factor: &[usize], extents: &mut [usize], lists: bool) -> Vec<Vec<usize>> {
+    let mut primes = prime_steps(factor, extents);
+    if !lists {
+        primes.reverse();
+    }
+    let mut steps: Vec<(Vec<usize>, usize)> = Vec::new();
+    for (step, children) in primes {
+        match steps.last_mut() {
+            Some((last, all)) if children.saturating_mul(*all) <= PIECE => {
+                last.iter_mut().zip(&step).for_each(|(last, &by)| *last *= by);
+                *all *= children;
+            }
+            _ => steps.push((step, children)),
+        }
+    }
+    if !lists {
+        steps.reverse();
+    }
+    steps.into_iter().map(|(step, _)| step).collect()
+}
+
+/// A factor in steps of its prime factors, small ones first, and how many children the cells of each step have. Leaves out what axes of one voxel have no
+/// use for.
+fn prime_steps(factor: &[usize], extents: &mut [usize]) -> Vec<(Vec<usize>, usize)> {
     let mut rest = factor.to_vec();
     let mut steps = Vec::new();
     while rest.iter().zip(&*extents).any(|(&f, &extent)| f > 1 && extent > 1) {
         // Large primes are rare, and not worth finding.
         let step: Vec<usize> =
             rest.iter().map(|&f| (2..=LARGE).find(|prime| f.is_multiple_of(*prime)).unwrap_or(f)).collect();
+        let children = step.iter().zip(&*extents).map(|(&by, &extent)| by.min(extent));
+        let children = children.fold(1, usize::saturating_mul);
         rest.iter_mut().zip(&step).for_each(|(f, &by)| *f /= by);
         extents.iter_mut().zip(&step).for_each(|(extent, &by)| *extent = extent.div_ceil(by));
-        steps.push(step);
+        steps.push((step, children));
     }
     steps
 }
@@ -338,7 +369,7 @@ impl<T: Label> Rows<'_, T> {
                 continue;
             }
             labels.clear();
-            labels.extend(lines.iter().map(|line| line.announced()));
+            labels.extend(lines.iter().map(|line| line.voxels));
             bits.clear();
             rows.clear();
             for child in opened {
@@ -346,7 +377,7 @@ impl<T: Label> Rows<'_, T> {
             }
             bits.extend(rows.iter().map(|row| row.mixed).filter(|bits| !bits.is_empty()));
             let out = out.row_mut(j).voxels;
-            backend.run(FindMixed { labels: &labels, children: &bits, fx, flags, out });
+            backend.run(FindMixed { lines: &lines, children: &bits, fx, flags, out });
             let lists = carry.as_mut().and_then(|carry| carry.set(j, words, &flags.cells));
             if level > *looks {
                 merge(&flags.cells, &mut rows, fx, out, lists, work);
@@ -368,7 +399,7 @@ impl<T: Label> Carry<'_, T> {
         self.mixed.resize(words, 0);
         self.before.clear();
         if let Some(lists) = &mut self.lists {
-            lists.clear();
+            lists.cleared();
         }
         self
     }
@@ -383,5 +414,24 @@ impl<T: Label> Carry<'_, T> {
         let lists = self.lists.as_deref_mut()?;
         self.before.push(lists.count());
         Some(lists)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::steps;
+
+    #[test]
+    fn steps_are_as_large_as_a_piece_and_lists_come_late() {
+        let of = |factor: [usize; 3], lists| steps(&factor, &mut [512, 512, 128], lists);
+        assert_eq!(of([2, 2, 2], false), [[2, 2, 2]]);
+        assert_eq!(of([8, 8, 1], false), [[8, 8, 1]]);
+        assert_eq!(of([8, 8, 8], false), [[2, 2, 2], [4, 4, 4]]);
+        assert_eq!(of([8, 8, 8], true), [[4, 4, 4], [2, 2, 2]]);
+        assert_eq!(of([12, 12, 1], false), [[2, 2, 1], [6, 6, 1]]);
+        assert_eq!(of([11, 11, 1], false), [[11, 11, 1]]);
+        // Axes of one voxel, or soon of one, have no children.
+        assert_eq!(steps(&[8, 8, 8], &mut [512, 512, 1], false), [[8, 8, 8]]);
+        assert_eq!(steps(&[2, 2, 2], &mut [1, 1, 1], false), Vec::<Vec<usize>>::new());
     }
 }

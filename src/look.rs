@@ -2,8 +2,8 @@
 //!
 //! The mode of a cell is nearly always that of one of its children. So a few of these are candidates: their voxels are counted, in vectors, and
 //! where the most frequent one has more than all voxels that are none of them, the cell is decided, whatever these are. Few cells of real
-//! volumes ask for more: then those voxels are tallied. Small cells of the input have no such children, and small ones whose candidates don't
-//! do are looked at label by label.
+//! volumes ask for more: then those voxels are tallied. Small cells have a candidate before: the voxel in their middle. Some of them have no other
+//! children than their voxels; those whose candidates don't do are looked at label by label.
 
 use crate::simd::{Found, Isa, Kernel, Label, PIECE};
 use crate::tally::{Entries, Lists, Tally};
@@ -22,6 +22,8 @@ pub struct Work<T> {
     pub tally: Tally<T>,
     /// What is added up.
     pub entries: Entries<T>,
+    /// The list of a cell that needs none.
+    pub unlisted: Lists<T>,
     /// Whether background is not counted.
     pub sparse: bool,
     found: Found<T>,
@@ -36,7 +38,7 @@ impl<T: Label> Work<T> {
     pub fn new(tally: Tally<T>, signed: bool, sparse: bool) -> Self {
         let flip = if signed { T::TOP } else { T::ZERO };
         let (found, pieces) = (Found::new(signed, sparse), [[T::ZERO; PIECE]; AHEAD]);
-        Work { tally, entries: Entries::default(), sparse, found, pieces, flip }
+        Work { tally, entries: Entries::default(), unlisted: Lists::default(), sparse, found, pieces, flip }
     }
 }
 
@@ -55,21 +57,23 @@ trait EachPiece<T> {
 impl<T: Label> Cell<'_, T> {
     /// The mode, voxel by voxel.
     #[inline(never)]
-    fn mode(&self, tally: &mut Tally<T>, entries: &mut Entries<T>, sparse: bool, lists: Option<&mut Lists<T>>) -> T {
+    fn mode(&self, tally: &mut Tally<T>, entries: &mut Entries<T>, sparse: bool, lists: &mut Lists<T>) -> T {
         let rows = self.rows.iter().map(|row| &row[self.columns.clone()]);
-        let bits = rows.clone().fold(T::ZERO, |bits, row| row.iter().fold(bits, |bits, &label| bits | label));
-        let counts = Tally::counts(bits);
+        if rows.clone().all(Tally::counts) {
+            rows.for_each(|row| tally.count(row, std::iter::repeat(1), lists));
+            if sparse {
+                tally.leave_out_background(lists);
+            }
+            return tally.counted(lists);
+        }
         entries.clear();
         for row in rows {
             entries.reserve(row.len());
-            for &label in row {
-                if sparse && label == T::ZERO {
-                    continue;
-                }
-                if counts { tally.count(label, 1) } else { entries.push_or_add(label, 1) }
+            for &label in row.iter().filter(|&&label| !sparse || label != T::ZERO) {
+                entries.push_or_add(label, 1);
             }
         }
-        if counts { tally.counted(lists) } else { tally.look_up(entries, lists) }
+        tally.look_up(entries, lists)
     }
 
     /// Hands out the voxels in pieces.
@@ -237,6 +241,7 @@ impl<T: Label> Look<'_, T> {
     #[inline(always)]
     fn small<I: Isa>(self, isa: I) {
         let Look { cells, rows, width, children, fx, out, mut lists, work } = self;
+        let center = rows.len() / 2 * width + width / 2;
         for some in cells.chunks(AHEAD) {
             let mut n = [0; AHEAD];
             for ((piece, n), &i) in work.pieces.iter_mut().zip(&mut n).zip(some) {
@@ -244,6 +249,16 @@ impl<T: Label> Look<'_, T> {
             }
             for (k, &i) in some.iter().enumerate() {
                 let Work { found, pieces, flip, sparse, .. } = &mut *work;
+                if lists.is_none() {
+                    // In 80 to 90 % of the mixed cells of real volumes, most voxels are of the label in the middle.
+                    let label = pieces[k][center.min(n[k] - 1)];
+                    let mut candidate = Candidates::new([label]);
+                    candidate.take(isa, &pieces[k], n[k]);
+                    if 2 * candidate.counts[0] > n[k] as u64 && !(*sparse && label == T::ZERO) {
+                        out[i] = label;
+                        continue;
+                    }
+                }
                 if lists.is_none() && !children.is_empty() {
                     let columns = fx * i..(fx * i + fx).min(children[0].len());
                     let mut candidates = Candidates::new(ends(children, columns, *sparse));
@@ -261,9 +276,10 @@ impl<T: Label> Look<'_, T> {
                         lists.append_few(&found.labels, &found.counts, found.n);
                     }
                 } else {
-                    let Work { tally, entries, pieces, sparse, .. } = &mut *work;
+                    let Work { tally, entries, unlisted, pieces, sparse, .. } = &mut *work;
+                    let lists = lists.as_deref_mut().unwrap_or_else(|| unlisted.cleared());
                     let cell = Cell { rows: &[&pieces[k]], columns: 0..n[k] };
-                    out[i] = cell.mode(tally, entries, *sparse, lists.as_deref_mut());
+                    out[i] = cell.mode(tally, entries, *sparse, lists);
                 }
             }
         }
@@ -278,7 +294,7 @@ impl<T: Label> Look<'_, T> {
         for &i in cells {
             let columns = width * i..(width * i + width).min(rows[0].len());
             let (cell, below) = (Cell { rows, columns }, fx * i..(fx * i + fx).min(children[0].len()));
-            let Work { entries, pieces, tally, sparse, flip, .. } = &mut *work;
+            let Work { entries, unlisted, pieces, tally, sparse, flip, .. } = &mut *work;
             let ends = ends(children, below.clone(), *sparse);
             let mut candidates = Candidates::new(ends);
             candidates.count(isa, &cell, pieces);
@@ -302,7 +318,7 @@ impl<T: Label> Look<'_, T> {
                 continue;
             }
             if rest > voxels as u64 / 2 {
-                out[i] = cell.mode(tally, entries, *sparse, None);
+                out[i] = cell.mode(tally, entries, *sparse, unlisted.cleared());
                 continue;
             }
             entries.clear();
@@ -316,7 +332,7 @@ impl<T: Label> Look<'_, T> {
                 let mut others = Others { labels, sparse: *sparse, entries };
                 cell.each_piece(isa, pieces, &mut others);
             }
-            out[i] = tally.look_up(entries, None);
+            out[i] = tally.look_up(entries, unlisted.cleared());
         }
     }
 }
@@ -325,26 +341,26 @@ impl<T: Label> Look<'_, T> {
 #[inline(always)]
 fn copy<T: Label>(rows: &[&[T]], width: usize, first: usize, piece: &mut [T; PIECE]) -> usize {
     match width {
-        1 => copy_rows::<T, 1>(rows, first, piece),
-        2 => copy_rows::<T, 2>(rows, first, piece),
-        3 => copy_rows::<T, 3>(rows, first, piece),
-        4 => copy_rows::<T, 4>(rows, first, piece),
-        8 => copy_rows::<T, 8>(rows, first, piece),
-        16 => copy_rows::<T, 16>(rows, first, piece),
+        1 => copy_rows::<T, 1>(rows, width, first, piece),
+        2 => copy_rows::<T, 2>(rows, width, first, piece),
+        3 | 4 => copy_rows::<T, 4>(rows, width, first, piece),
+        5..=8 => copy_rows::<T, 8>(rows, width, first, piece),
+        16 => copy_rows::<T, 16>(rows, width, first, piece),
         width => copy_few(rows, first, width, piece),
     }
 }
 
-/// Copies the voxels from `first` on of each row, `WIDTH` where there are so many.
+/// As [`copy`], of at most `READ` columns: so many are copied of each row, and what is too much is overwritten by the next one.
 #[inline(always)]
-fn copy_rows<T: Label, const WIDTH: usize>(rows: &[&[T]], first: usize, piece: &mut [T; PIECE]) -> usize {
-    if first + WIDTH > rows[0].len() {
-        return copy_few(rows, first, WIDTH, piece);
+fn copy_rows<T: Label, const READ: usize>(rows: &[&[T]], width: usize, first: usize, piece: &mut [T; PIECE]) -> usize {
+    if first + READ > rows[0].len() {
+        return copy_few(rows, first, width, piece);
     }
-    for (to, row) in piece.as_chunks_mut::<WIDTH>().0.iter_mut().zip(rows) {
+    for (k, row) in rows.iter().enumerate() {
+        let to: &mut [T; READ] = piece[width * k..].first_chunk_mut().expect("rows of a piece");
         *to = *row[first..].first_chunk().expect("all rows are of one length");
     }
-    WIDTH * rows.len()
+    width * rows.len()
 }
 
 /// As [`copy_rows`], of a width that the compiler does not know, or of less.

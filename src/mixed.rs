@@ -59,7 +59,7 @@ pub struct Flags {
 /// Finds the cells of a row that are mixed, and writes the labels of the others.
 pub struct FindMixed<'a, T> {
     /// The labels of the children, row by row.
-    pub labels: &'a [&'a [T]],
+    pub lines: &'a [Line<'a, T>],
     /// For every row a bit for every child, set where it is mixed; nothing if they are voxels.
     pub children: &'a [&'a [u64]],
     /// Columns of a cell.
@@ -73,18 +73,20 @@ pub struct FindMixed<'a, T> {
 impl<T: Label> Kernel for FindMixed<'_, T> {
     #[inline(always)]
     fn run<I: Isa>(self, isa: I) {
-        let FindMixed { labels, children, fx, flags, out } = self;
+        let FindMixed { lines, children, fx, flags, out } = self;
+        let first = lines[0].voxels;
         let Flags { differs, changes, inner, of, cells } = flags;
-        let words = labels[0].len().div_ceil(64);
-        if *of != fx || inner.len() < words {
+        let words = first.len().div_ceil(64);
+        let whole = (fx * out.len()).div_ceil(64);
+        if *of != fx || inner.len() < whole {
             *of = fx;
-            tell_inner(fx, words, inner);
+            tell_inner(fx, whole, inner);
         }
         if differs.len() != words {
             differs.resize(words, 0);
             changes.resize(words, 0);
         }
-        isa.compare(labels, differs, changes);
+        isa.compare(lines, differs, changes);
         for (w, differs) in differs.iter_mut().enumerate() {
             *differs |= changes[w] & inner[w];
             for child in children {
@@ -92,12 +94,12 @@ impl<T: Label> Kernel for FindMixed<'_, T> {
             }
         }
         match fx {
-            1 => out.copy_from_slice(labels[0]),
-            2 => firsts::<T, 2>(labels[0], out),
-            3 => firsts::<T, 3>(labels[0], out),
-            fx => out.iter_mut().zip(labels[0].chunks(fx)).for_each(|(label, cell)| *label = cell[0]),
+            1 => out.copy_from_slice(first),
+            2 => firsts::<T, 2>(first, out),
+            3 => firsts::<T, 3>(first, out),
+            fx => out.iter_mut().zip(first.chunks(fx)).for_each(|(label, cell)| *label = cell[0]),
         }
-        if fx == 2 { cells_of_pairs(differs, cells) } else { cells_of_bits(differs, fx, cells) }
+        cells_of(differs, inner, fx, out.len(), cells);
     }
 }
 
@@ -120,37 +122,25 @@ fn tell_inner(fx: usize, words: usize, inner: &mut Vec<u64>) {
     *inner = (0..words).map(|w| (64 * w..64 * w + 64).map(bit).sum()).collect();
 }
 
-/// The cells, of `fx` columns, that bits are set in.
-#[inline(never)]
-fn cells_of_bits(words: &[u64], fx: usize, cells: &mut Vec<usize>) {
-    cells.clear();
-    // Columns before this one belong to cells that are known.
-    let mut next = 0;
-    for (w, &word) in words.iter().enumerate() {
-        let behind = |next: usize| if next < 64 * (w + 1) { u64::MAX << next.saturating_sub(64 * w) } else { 0 };
-        let mut left = word & behind(next);
-        while left > 0 {
-            let i = (64 * w + left.trailing_zeros() as usize) / fx;
-            cells.push(i);
-            next = (i + 1) * fx;
-            left &= behind(next);
-        }
-    }
-}
-
-/// As [`cells_of_bits`], of two columns.
+/// The cells, of `fx` columns, that bits are set in, as many as there may be; `inner` as [`tell_inner`] makes it.
 #[inline(always)]
-fn cells_of_pairs(words: &[u64], cells: &mut Vec<usize>) {
-    const EVEN: u64 = u64::MAX / 3;
+fn cells_of(words: &[u64], inner: &[u64], fx: usize, count: usize, cells: &mut Vec<usize>) {
     // Four at once, whether there are so many or not: how many there are is a branch that cannot be foreseen.
-    cells.resize(32 * words.len() + 4, 0);
-    let mut n = 0;
-    for (w, &word) in words.iter().enumerate() {
-        let mut left = (word | word >> 1) & EVEN;
+    cells.resize(count + 4, 0);
+    let (mut n, mut carry, one) = (0, false, u64::MAX / fx as u64);
+    for w in 0..(count * fx).div_ceil(64) {
+        let (word, inner) = (words.get(w).copied().unwrap_or(0), inner[w]);
+        // Where a bit of a cell but its last one is set, this sum carries into that.
+        let (sum, first) = (word & inner).overflowing_add(inner);
+        let (sum, second) = sum.overflowing_add(carry.into());
+        carry = first | second;
+        let mut left = (word | sum) & !inner;
         let end = n + left.count_ones() as usize;
         while n < end {
             for place in &mut cells[n..n + 4] {
-                *place = 32 * w + left.trailing_zeros() as usize / 2;
+                // The next column, divided by `fx`, but a bit less, because this column is the cell's last one.
+                let next = (64 * w) as u128 + u128::from(left.trailing_zeros()) + 1;
+                *place = ((next * u128::from(one)) >> 64) as usize;
                 left &= left.wrapping_sub(1);
             }
             n += 4;
@@ -193,10 +183,9 @@ impl<T: Label> ChildRow<'_, T> {
         }
     }
 
-    /// All labels, or-ed.
-    fn bits(&self) -> T {
-        let listed = self.lists.map_or(T::ZERO, Lists::bits);
-        self.labels.iter().fold(listed, |bits, &label| bits | label)
+    /// Whether all labels have counters.
+    fn counts(&self) -> bool {
+        self.lists.is_none_or(Lists::counts) && Tally::counts(self.labels)
     }
 }
 
@@ -209,15 +198,15 @@ pub fn merge<T: Label>(
     mut lists: Option<&mut Lists<T>>,
     work: &mut Work<T>,
 ) {
-    let Work { tally, entries, sparse, .. } = work;
-    let counts = Tally::counts(rows.iter().fold(T::ZERO, |bits, row| bits | row.bits()));
+    let Work { tally, entries, sparse, unlisted, .. } = work;
+    let counts = rows.iter().all(ChildRow::counts);
     for &i in cells {
         let columns = fx * i..(fx * i + fx).min(rows[0].labels.len());
-        let lists = lists.as_deref_mut();
+        let lists = lists.as_deref_mut().unwrap_or_else(|| unlisted.cleared());
         out[i] = if counts {
             for row in rows.iter_mut() {
                 row.entries(columns.clone(), *sparse, |labels, counts| {
-                    labels.iter().zip(counts).for_each(|(&label, &count)| tally.count(label, count));
+                    tally.count(labels, counts.iter().copied(), lists);
                 });
             }
             tally.counted(lists)
@@ -228,5 +217,35 @@ pub fn merge<T: Label>(
             }
             tally.look_up(entries, lists)
         };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cells_with_a_bit_are_found_wherever_words_end() {
+        let mut noise = 1u64;
+        for fx in [1, 2, 3, 5, 8, 63, 64, 65, 100, 130] {
+            for columns in [1usize, 7, 64, 65, 129, 200, 391] {
+                for rare in 0..8 {
+                    let mut bits: Vec<bool> = Vec::new();
+                    for _ in 0..columns {
+                        noise = noise.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+                        bits.push(noise >> 40 & ((1 << rare) - 1) == 0);
+                    }
+                    let word = |bits: &[bool]| bits.iter().rev().fold(0, |word, &bit| word << 1 | u64::from(bit));
+                    let words: Vec<u64> = bits.chunks(64).map(word).collect();
+                    let count = columns.div_ceil(fx);
+                    let (mut inner, mut cells) = (Vec::new(), vec![7; 3]);
+                    tell_inner(fx, (fx * count).div_ceil(64), &mut inner);
+                    cells_of(&words, &inner, fx, count, &mut cells);
+                    let want: Vec<usize> =
+                        (0..count).filter(|i| bits.chunks(fx).nth(*i).unwrap().contains(&true)).collect();
+                    assert_eq!(cells, want, "{fx} {columns} {rare}");
+                }
+            }
+        }
     }
 }

@@ -21,10 +21,11 @@ impl<T: Label> Entries<T> {
 
     /// Makes room for so many more, which [`Entries::push`] needs.
     #[inline(always)]
-    pub fn reserve(&mut self, more: usize) {
+    pub fn reserve(&mut self, more: usize) -> &mut Self {
         if self.labels.len() - self.end < more {
             self.grow(more);
         }
+        self
     }
 
     #[cold]
@@ -79,16 +80,17 @@ impl<T: Label> Entries<T> {
 pub struct Lists<T> {
     entries: Entries<T>,
     ends: Vec<usize>,
-    /// All labels, or-ed, and perhaps some more.
-    bits: T,
+    /// Whether there may be labels without counters.
+    large: bool,
 }
 
 impl<T: Label> Lists<T> {
-    /// Forgets all.
-    pub fn clear(&mut self) {
+    /// These, after forgetting all.
+    pub fn cleared(&mut self) -> &mut Self {
         self.entries.clear();
         self.ends.clear();
-        self.bits = T::ZERO;
+        self.large = false;
+        self
     }
 
     /// How many lists there are.
@@ -96,30 +98,34 @@ impl<T: Label> Lists<T> {
         self.ends.len()
     }
 
-    /// Appends a list.
-    #[inline(always)]
-    pub fn append(&mut self, labels: &[T], counts: &[u64]) {
-        self.entries.extend(labels, counts);
-        self.bits = labels.iter().fold(self.bits, |bits, &label| bits | label);
-        self.ends.push(self.entries.end);
-    }
-
     /// Appends a list of `n` labels, at the beginning of these: all are copied, because how many there are is a branch that
     /// cannot be foreseen.
     #[inline(always)]
     pub fn append_few<const N: usize>(&mut self, labels: &[T; N], counts: &[u64; N], n: usize) {
-        self.entries.reserve(N);
-        let end = self.entries.end;
-        self.entries.labels[end..end + N].copy_from_slice(labels);
-        self.entries.counts[end..end + N].copy_from_slice(counts);
-        self.entries.end += n.min(N);
-        self.bits = labels.iter().fold(self.bits, |bits, &label| bits | label);
-        self.ends.push(self.entries.end);
+        let next = self.next(N);
+        next.0[..N].copy_from_slice(labels);
+        next.1[..N].copy_from_slice(counts);
+        self.end(n.min(N), Tally::counts(labels));
     }
 
-    /// All labels, or-ed, and perhaps some more.
-    pub fn bits(&self) -> T {
-        self.bits
+    /// Room for the next list, of at least so many labels.
+    #[inline(always)]
+    fn next(&mut self, room: usize) -> (&mut [T], &mut [u64]) {
+        let Entries { labels, counts, end } = self.entries.reserve(room);
+        (&mut labels[*end..], &mut counts[*end..])
+    }
+
+    /// Ends the next list, of `n` labels, which all have counters or not.
+    #[inline(always)]
+    fn end(&mut self, n: usize, counts: bool) {
+        self.entries.end += n;
+        self.ends.push(self.entries.end);
+        self.large |= !counts;
+    }
+
+    /// Whether all labels have a counter; perhaps not, even if they have.
+    pub fn counts(&self) -> bool {
+        !self.large
     }
 
     /// The labels and counts of a list.
@@ -133,6 +139,10 @@ impl<T: Label> Lists<T> {
 
 /// Labels below this have a counter.
 const SMALL: usize = 4096;
+/// Sums that are ended together.
+const AT_ONCE: usize = 8;
+/// Labels that are compared one by one, at most: a kernel would not pay.
+const FEW: usize = 16;
 /// Bits of a place's index, below its stamp.
 const INDEX: u32 = 40;
 
@@ -141,11 +151,9 @@ pub struct Tally<T> {
     backend: Backend,
     /// The sign bit, if labels are signed numbers: flipped, they have the order of unsigned ones.
     flip: T,
-    /// The sums of a cell, `n` of them.
-    labels: Vec<T>,
-    counts: Vec<u64>,
+    /// How many sums there are of a cell that is counted.
     n: usize,
-    counters: Vec<u64>,
+    counters: Box<[u64; SMALL]>,
     /// Where in the sums a label is, with the stamp of the cell in the high bits.
     places: Vec<u64>,
     stamp: u64,
@@ -155,57 +163,62 @@ impl<T: Label> Tally<T> {
     /// A tally of labels that are signed numbers, or not.
     pub fn new(backend: Backend, signed: bool) -> Self {
         let flip = if signed { T::TOP } else { T::ZERO };
-        Tally {
-            backend,
-            flip,
-            labels: Vec::new(),
-            counts: Vec::new(),
-            n: 0,
-            counters: vec![0; SMALL],
-            places: Vec::new(),
-            stamp: 0,
-        }
+        Tally { backend, flip, n: 0, counters: Box::new([0; SMALL]), places: Vec::new(), stamp: 0 }
     }
 
-    /// Whether labels with these bits all have a counter.
-    pub fn counts(bits: T) -> bool {
-        bits.into() < SMALL as u64
-    }
-
-    /// Counts an entry of the cell, whose label has a counter.
+    /// Whether labels all have a counter.
     #[inline(always)]
-    pub fn count(&mut self, label: T, count: u64) {
-        if self.labels.len() <= self.n {
-            self.grow();
-        }
-        let sum = &mut self.counters[label.into() as usize % SMALL];
-        // Written before it is known to be new.
-        self.labels[self.n] = label;
-        self.n += usize::from(*sum == 0);
-        *sum += count;
+    pub fn counts(labels: &[T]) -> bool {
+        labels.iter().fold(T::ZERO, |bits, &label| bits | label).into() < SMALL as u64
     }
 
-    #[cold]
-    fn grow(&mut self) {
-        self.labels.resize(2 * self.n + 64, T::ZERO);
-        self.counts.resize(2 * self.n + 64, 0);
+    /// Counts entries of the cell, whose labels have counters; its list is going to be the next one of `lists`.
+    #[inline(always)]
+    pub fn count(&mut self, labels: &[T], counts: impl Iterator<Item = u64>, lists: &mut Lists<T>) {
+        // In a register, which the compiler would not dare between stores of labels.
+        let mut n = self.n;
+        let sums = lists.next((n + labels.len()).next_multiple_of(AT_ONCE)).0;
+        for (&label, count) in labels.iter().zip(counts) {
+            let sum = &mut self.counters[label.into() as usize % SMALL];
+            // Written before it is known to be new.
+            sums[n] = label;
+            n += usize::from(*sum == 0);
+            *sum += count;
+        }
+        self.n = n;
     }
 
-    /// The most frequent label of what was counted, and of equally frequent ones the least; to `lists`, if given, goes the list of all.
-    pub fn counted(&mut self, lists: Option<&mut Lists<T>>) -> T {
-        for (count, &label) in self.counts.iter_mut().zip(&self.labels[..self.n]) {
-            *count = std::mem::take(&mut self.counters[label.into() as usize % SMALL]);
+    /// Leaves out background of what was counted.
+    pub fn leave_out_background(&mut self, lists: &mut Lists<T>) {
+        let sums = &mut lists.next(self.n).0[..self.n];
+        if let Some(place) = sums.iter().position(|&label| label == T::ZERO) {
+            self.n -= 1;
+            sums.swap(place, self.n);
+            self.counters[0] = 0;
         }
-        self.end(lists)
+    }
+
+    /// The most frequent label of what was counted, and of equally frequent ones the least.
+    pub fn counted(&mut self, lists: &mut Lists<T>) -> T {
+        let n = std::mem::take(&mut self.n);
+        // Some at once, whether there are so many or not: what is behind the end counts nothing.
+        let some = n.next_multiple_of(AT_ONCE);
+        let (labels, counts) = lists.next(some);
+        let (labels, counts) = (&labels[..some], &mut counts[..some]);
+        for (labels, counts) in labels.as_chunks::<AT_ONCE>().0.iter().zip(counts.as_chunks_mut::<AT_ONCE>().0) {
+            for (&label, count) in labels.iter().zip(counts) {
+                *count = std::mem::take(&mut self.counters[label.into() as usize % SMALL]);
+            }
+        }
+        let mode = self.most_frequent(labels, counts);
+        lists.end(n, true);
+        mode
     }
 
     /// As [`Tally::counted`], of entries of any labels.
-    pub fn look_up(&mut self, entries: &Entries<T>, lists: Option<&mut Lists<T>>) -> T {
+    pub fn look_up(&mut self, entries: &Entries<T>, lists: &mut Lists<T>) -> T {
         let (from, from_counts) = entries.all();
-        if self.labels.len() < from.len() {
-            self.labels.resize(from.len(), T::ZERO);
-            self.counts.resize(from.len(), 0);
-        }
+        let (labels, counts) = lists.next(from.len());
         let room = (from.len() + from.len() / 2).next_power_of_two();
         if self.places.len() < room {
             self.places.resize(room, 0);
@@ -225,29 +238,26 @@ impl<T: Label> Tally<T> {
                 let place = places[at];
                 let new = place >> INDEX != stamp;
                 let index = if new { n } else { (place & ((1 << INDEX) - 1)) as usize };
-                if new || self.labels[index] == label {
+                if new || labels[index] == label {
                     places[at] = stamp << INDEX | index as u64;
-                    self.labels[index] = label;
-                    self.counts[index] = count + if new { 0 } else { self.counts[index] };
+                    labels[index] = label;
+                    counts[index] = count + if new { 0 } else { counts[index] };
                     n += usize::from(new);
                     break;
                 }
                 at = (at + 1) & (room - 1);
             }
         }
-        self.n = n;
-        self.end(lists)
+        let (labels, counts) = (&labels[..n], &counts[..n]);
+        let (mode, small) = (self.most_frequent(labels, counts), Self::counts(labels));
+        lists.end(n, small);
+        mode
     }
 
-    /// Ends a cell.
-    fn end(&mut self, lists: Option<&mut Lists<T>>) -> T {
-        let n = std::mem::take(&mut self.n);
-        let (labels, counts) = (&self.labels[..n], &self.counts[..n]);
-        if let Some(lists) = lists {
-            lists.append(labels, counts);
-        }
+    /// The most frequent label, and of equally frequent ones the least.
+    fn most_frequent(&self, labels: &[T], counts: &[u64]) -> T {
         let mut mode = T::ZERO;
-        if n > 16 {
+        if labels.len() > FEW {
             self.backend.run(MostFrequent { labels, counts, flip: self.flip, mode: &mut mode });
             return mode;
         }

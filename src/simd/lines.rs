@@ -8,7 +8,7 @@ use std::ops::Range;
 /// How far ahead memory is asked for, in bytes of all that is read at the same time: what the memory delivers in the time of a
 /// request, and as much again.
 const AHEAD: usize = 8192;
-/// As far ahead is asked for within a row.
+/// As far ahead is asked for within a row, if it is twice as long.
 const WITHIN: usize = 2048;
 /// Rows of so many bytes are read side by side as if they were one: what is asked for meanwhile stays in the second cache.
 const BESIDE: usize = 128 << 10;
@@ -87,7 +87,8 @@ impl<'a, T> Panel<'a, T> {
             return Line { voxels, ahead, of: count, which: j - first };
         }
         let next = self.pitch.wrapping_mul((count * ahead.div_ceil(count * row) * size_of::<T>()) as isize);
-        let offset = if row > WITHIN { WITHIN as isize } else { next };
+        // In short rows too much of the next ones would never be asked for.
+        let offset = if row > 2 * WITHIN { WITHIN as isize } else { next };
         Line { voxels, ahead: voxels.as_ptr().cast::<i8>().wrapping_offset(offset), of: 1, which: 0 }
     }
 }

@@ -403,7 +403,7 @@ pub trait Isa: Copy {
     /// A bit for every column, 64 to a word: set in `differs` where the lines do, and in `changes` where the first line's label
     /// does before the next column.
     #[inline(always)]
-    fn compare<T: Label>(self, lines: &[&[T]], differs: &mut [u64], changes: &mut [u64]) {
+    fn compare<T: Label>(self, lines: &[Line<'_, T>], differs: &mut [u64], changes: &mut [u64]) {
         scalar::compare(lines, differs, changes);
     }
 

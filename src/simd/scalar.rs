@@ -143,12 +143,12 @@ pub fn find<T: Label, const N: usize>(voxels: &[T], labels: &[T; N]) -> [u64; N]
 
 /// Where lines differ and labels change.
 #[inline(never)]
-pub fn compare<T: Label>(lines: &[&[T]], differs: &mut [u64], changes: &mut [u64]) {
+pub fn compare<T: Label>(lines: &[Line<'_, T>], differs: &mut [u64], changes: &mut [u64]) {
     differs.fill(0);
     changes.fill(0);
-    let first = lines[0];
+    let first = lines[0].voxels;
     for (x, &label) in first.iter().enumerate() {
-        let differ = lines[1..].iter().any(|line| line[x] != label);
+        let differ = lines[1..].iter().any(|line| line.voxels[x] != label);
         differs[x / 64] |= u64::from(differ) << (x % 64);
         changes[x / 64] |= u64::from(first.get(x + 1).is_some_and(|&next| next != label)) << (x % 64);
     }

@@ -156,7 +156,7 @@ impl Isa for Avx2 {
     }
 
     #[inline(always)]
-    fn compare<T: Label>(self, lines: &[&[T]], differs: &mut [u64], changes: &mut [u64]) {
+    fn compare<T: Label>(self, lines: &[Line<'_, T>], differs: &mut [u64], changes: &mut [u64]) {
         // SAFETY: `self` is the proof that the instructions are there.
         if !unsafe { vectors::compare::<T::Avx2>(lines, differs, changes) } {
             scalar::compare(lines, differs, changes);

@@ -181,11 +181,18 @@ impl Isa for Avx512 {
         labels: &[T; N],
     ) -> Option<[u64; N]> {
         // SAFETY: `self` is the proof that the instructions are there.
-        unsafe { vectors::count_rows::<T::Avx512, N>(rows, first, width, labels) }
+        unsafe {
+            // Rows of half a vector are common.
+            if width * size_of::<T>() == VECTOR / 2 {
+                vectors::count_rows::<T::Avx2, N>(rows, first, width, labels)
+            } else {
+                vectors::count_rows::<T::Avx512, N>(rows, first, width, labels)
+            }
+        }
     }
 
     #[inline(always)]
-    fn compare<T: Label>(self, lines: &[&[T]], differs: &mut [u64], changes: &mut [u64]) {
+    fn compare<T: Label>(self, lines: &[Line<'_, T>], differs: &mut [u64], changes: &mut [u64]) {
         // SAFETY: `self` is the proof that the instructions are there.
         if !unsafe { vectors::compare::<T::Avx512>(lines, differs, changes) } {
             scalar::compare(lines, differs, changes);

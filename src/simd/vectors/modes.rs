@@ -3,7 +3,7 @@
 use super::{Lanes, Out, Vector, again, next};
 use crate::simd::lines::Line;
 use crate::simd::views::Row;
-use crate::simd::{Cells, Found, Label, PIECE, Rule};
+use crate::simd::{Cells, Found, Label, PIECE, Rule, SIDE};
 
 // Which of the rules, for the compiler.
 const PAIRS: usize = 0;
@@ -421,30 +421,42 @@ pub unsafe fn count_rows<L: Lanes, const N: usize>(
 /// # Safety
 /// Needs the instructions.
 #[inline(always)]
-pub unsafe fn compare<L: Lanes>(lines: &[&[L::Label]], differs: &mut [u64], changes: &mut [u64]) -> bool {
+pub unsafe fn compare<L: Lanes>(lines: &[Line<'_, L::Label>], differs: &mut [u64], changes: &mut [u64]) -> bool {
     let lanes = L::V::BYTES / size_of::<L::Label>();
-    let mut len = lines[0].len().min(64 * differs.len()).min(64 * changes.len());
+    let first = lines[0].voxels;
+    let mut len = first.len().min(64 * differs.len()).min(64 * changes.len());
     for line in lines {
-        len = len.min(line.len());
+        len = len.min(line.voxels.len());
     }
     if len <= lanes {
         return false;
     }
     // A vector that begins a column later has to be in the line too.
     let full = (len - 1) / lanes * lanes;
+    // A few lines at once: rows of a power of two bytes lie in the same few places of the first cache.
+    let (side, more) = lines.split_at(SIDE.min(lines.len()));
     // SAFETY: at + lanes + 1 <= len, by `full`; 1 <= last and last + lanes <= len; the caller has the instructions.
     unsafe {
         for (w, (differs, changes)) in differs.iter_mut().zip(&mut *changes).enumerate() {
             (*differs, *changes) = (0, 0);
             for at in (64 * w..full.min(64 * w + 64)).step_by(lanes) {
-                let stays = L::equal(L::V::load(lines[0].as_ptr().add(at)), L::V::load(lines[0].as_ptr().add(at + 1)));
-                *differs |= differ::<L>(lines, at) << (at % 64);
+                side.iter().for_each(|line| line.announce(at, L::V::BYTES));
+                let stays = L::equal(L::V::load(first.as_ptr().add(at)), L::V::load(first.as_ptr().add(at + 1)));
+                *differs |= differ::<L>(first, side, at) << (at % 64);
                 *changes |= unlike::<L>(stays) << (at % 64);
             }
         }
+        for side in more.chunks(SIDE) {
+            for (w, differs) in differs.iter_mut().enumerate() {
+                for at in (64 * w..full.min(64 * w + 64)).step_by(lanes) {
+                    side.iter().for_each(|line| line.announce(at, L::V::BYTES));
+                    *differs |= differ::<L>(first, side, at) << (at % 64);
+                }
+            }
+        }
         let last = len - lanes;
-        let stays = L::equal(L::V::load(lines[0].as_ptr().add(last - 1)), L::V::load(lines[0].as_ptr().add(last)));
-        set(differs, last, differ::<L>(lines, last));
+        let stays = L::equal(L::V::load(first.as_ptr().add(last - 1)), L::V::load(first.as_ptr().add(last)));
+        set(differs, last, differ::<L>(first, lines, last));
         set(changes, last - 1, unlike::<L>(stays));
     }
     true
@@ -469,18 +481,18 @@ unsafe fn unlike<L: Lanes>(mask: L::Mask) -> u64 {
     unsafe { L::bits(mask) ^ u64::MAX >> (64 - L::V::BYTES / size_of::<L::Label>()) }
 }
 
-/// Where lines differ, in the vector from column `at` on.
+/// Where lines differ from the first one, in the vector from column `at` on.
 ///
 /// # Safety
 /// Needs the instructions; so long are the lines.
 #[inline(always)]
-unsafe fn differ<L: Lanes>(lines: &[&[L::Label]], at: usize) -> u64 {
+unsafe fn differ<L: Lanes>(first: &[L::Label], lines: &[Line<'_, L::Label>], at: usize) -> u64 {
     // SAFETY: the caller's promise.
     unsafe {
-        let labels = L::V::load(lines[0].as_ptr().add(at));
+        let labels = L::V::load(first.as_ptr().add(at));
         let mut same = L::equal(labels, labels);
-        for line in &lines[1..] {
-            same = L::and(same, L::equal(labels, L::V::load(line.as_ptr().add(at))));
+        for line in lines {
+            same = L::and(same, L::equal(labels, L::V::load(line.voxels.as_ptr().add(at))));
         }
         unlike::<L>(same)
     }
