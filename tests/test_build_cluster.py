@@ -136,8 +136,8 @@ def line_of(failed: subprocess.Popen[str]) -> str:
     """Return the line on stderr of a command that must fail."""
     output, errors = failed.communicate(timeout=120)
     assert (failed.returncode, output) == (1, ""), errors
-    (line,) = errors.splitlines()
-    return line
+    assert errors.count("\n") == 1, errors
+    return errors
 
 
 def test_workers_that_die(volume: np.ndarray, tmp_path: Path) -> None:

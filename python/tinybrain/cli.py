@@ -146,8 +146,9 @@ def build(src: str, dst: str, factor: Sequence[Any], quiet: bool, verbose: bool,
     from tinybrain.volumes import build as make
     from tinybrain.volumes.progress import Bar, Lines, Progress
 
-    # dask tells of a scheduler that is lost by itself, besides the line that it is here.
-    logging.getLogger("distributed.client").disabled = True
+    # dask tells of a scheduler that is lost by itself, and in many lines, besides the one that it is here.
+    for part in ("batched", "client", "comm.tcp", "core", "utils"):
+        logging.getLogger(f"distributed.{part}").disabled = True
     progress = Progress() if quiet else Bar() if sys.stderr.isatty() else Lines()
     factors: Any = factor[0] if len(factor) == 1 else factor or (2, 2, 1)
     report = make(src, dst, factor=factors, progress=progress, verbose=verbose and not quiet, **options)
