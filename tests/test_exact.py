@@ -75,7 +75,9 @@ def test_random_exact_means(dtype, shape, factor, num_mips, sparse, layout, para
 @SPARSE
 @pytest.mark.parametrize("dtype", ["uint8", "int8", "uint16", "int32", "uint64", "int64"])
 @pytest.mark.parametrize("order", "FC")
-@pytest.mark.parametrize("factor", [(2, 2, 1), (2, 2, 2), (1, 2, 2), (3, 3, 3), (5, 5, 1), (2, 1, 4), (1, 1, 3), (8, 8, 1)])
+@pytest.mark.parametrize(
+    "factor", [(2, 2, 1), (2, 2, 2), (1, 2, 2), (3, 3, 3), (5, 5, 1), (2, 1, 4), (1, 1, 3), (8, 8, 1)]
+)
 def test_long_rows_of_labels(rng, dtype, order, factor, sparse):
     for shape in ((331, 12, 5), (128, 9, 16), (9, 17, 200)):
         check_mode(np.array(patches(rng, dtype, shape), order=order), factor, 3, sparse)
@@ -94,7 +96,17 @@ def test_from_two_labels_to_all_different(rng, dtype, kinds):
 @pytest.mark.parametrize("dtype", ["uint8", "int16", "uint32", "int64"])
 @pytest.mark.parametrize(
     ("factor", "num_mips"),
-    [((2, 2, 1), 5), ((2, 2, 2), 3), ((1, 1, 2), 6), ((5, 5, 5), 1), ((8, 8, 4), 1), ((8, 8, 1), 2), ((6, 4, 1), 2), ((32, 1, 1), 2), ((64, 2, 2), 1)],
+    [
+        ((2, 2, 1), 5),
+        ((2, 2, 2), 3),
+        ((1, 1, 2), 6),
+        ((5, 5, 5), 1),
+        ((8, 8, 4), 1),
+        ((8, 8, 1), 2),
+        ((6, 4, 1), 2),
+        ((32, 1, 1), 2),
+        ((64, 2, 2), 1),
+    ],
 )
 def test_cells_of_many_voxels_where_few_or_many_labels_meet(rng, dtype, factor, num_mips, sparse):
     """Blocks of a few labels with noise: from cells that two labels decide to those whose most frequent one is rare."""
