@@ -3,10 +3,10 @@
 //! Tables of types, and the few rules that differ between them: integers divide toward zero, floats by a plain division, and
 //! long sums of float64 keep what rounding takes.
 
-use crate::fold::{Sum, Summand, any_cells, few_cells, few_columns};
+use crate::fold::{Sum, Summand, few_cells, few_columns, few_first, prime, rest_of_cells};
 use crate::simd::lines::{Line, behind};
 use crate::simd::views::{Bool, Panel, Row};
-use crate::simd::{Halving, Isa};
+use crate::simd::{FOLDED, Halving, Isa};
 
 /// What can be divided: the arithmetic of the sums.
 pub trait Quotient: Sum {
@@ -263,6 +263,25 @@ macro_rules! summands {
         fn presences<I: Isa, const FX: usize, const ADD: bool>(isa: I, lines: &[Line<'_, Self>], counts: &mut [$sum]) {
             isa.sums::<$t, FX, ADD, true>(lines, counts);
         }
+        summands!(few_first);
+    };
+    // The same in one four times as wide.
+    (wider $t:ty => $sum:ty) => {
+        #[inline(always)]
+        fn sums<I: Isa, const FX: usize, const ADD: bool>(isa: I, lines: &[Line<'_, Self>], sums: &mut [$sum]) {
+            isa.wider_sums::<$t, FX, ADD, false>(lines, sums);
+        }
+        #[inline(always)]
+        fn presences<I: Isa, const FX: usize, const ADD: bool>(isa: I, lines: &[Line<'_, Self>], counts: &mut [$sum]) {
+            isa.wider_sums::<$t, FX, ADD, true>(lines, counts);
+        }
+        summands!(few_first);
+    };
+    (few_first) => {
+        const LINES: usize = FOLDED;
+        fn first_step(fx: usize, _alone: bool) -> usize {
+            few_first(fx)
+        }
     };
     (sums $t:ty => $sum:ty) => {
         #[inline(always)]
@@ -276,16 +295,26 @@ macro_rules! summands {
                 _ => isa.adjacent_sums::<$t, ADD>(lines, sums),
             }
         }
+        #[inline(always)]
+        fn cell_sums<I: Isa, const ADD: bool>(isa: I, line: Line<'_, Self>, fx: usize, sums: &mut [$sum]) {
+            let done = isa.cells_of_sums::<$t, ADD>(line, fx, sums);
+            if done < sums.len() {
+                rest_of_cells::<Self, $sum, ADD>(line, fx, sums, done);
+            }
+        }
+        fn first_step(fx: usize, alone: bool) -> usize {
+            if alone { prime(fx) } else { few_first(fx) }
+        }
     };
 }
 summands! {
-    u8 => u32; u64
-    u16 => u16, sums; u32, wide; u64
+    u8 => u32, wider; u64
+    u16 => u16, sums; u32, wide; u64, wider
     u32 => u32, sums; u64, wide; u128
     u64 => u64, sums; u128
     u128 => u128
-    i8 => i16, wide; i32; i64
-    i16 => i16, sums; i32, wide; i64
+    i8 => i16, wide; i32, wider; i64
+    i16 => i16, sums; i32, wide; i64, wider
     i32 => i32, sums; i64, wide; i128
     i64 => i64, sums; i128
     i128 => i128
@@ -306,14 +335,24 @@ impl Summand<u16> for u8 {
     fn lower(sum: u16) -> Self {
         sum as u8
     }
-    summands!(wide u8 => u16);
+    #[inline(always)]
+    fn sums<I: Isa, const FX: usize, const ADD: bool>(isa: I, lines: &[Line<'_, Self>], sums: &mut [u16]) {
+        isa.sums::<u8, FX, ADD, false>(lines, sums);
+    }
+    #[inline(always)]
+    fn presences<I: Isa, const FX: usize, const ADD: bool>(isa: I, lines: &[Line<'_, Self>], counts: &mut [u16]) {
+        isa.sums::<u8, FX, ADD, true>(lines, counts);
+    }
     #[inline(always)]
     fn cell_sums<I: Isa, const ADD: bool>(isa: I, line: Line<'_, Self>, fx: usize, sums: &mut [u16]) {
-        if fx <= 8 {
-            isa.byte_cell_sums::<ADD>(line, fx, sums);
-        } else {
-            any_cells::<Self, u16, ADD>(line, fx, sums, Self::lift);
+        let done = isa.byte_cells::<ADD>(line, fx, sums);
+        if done < sums.len() {
+            rest_of_cells::<Self, u16, ADD>(line, fx, sums, done);
         }
+    }
+    const LINES: usize = FOLDED;
+    fn first_step(fx: usize, alone: bool) -> usize {
+        if alone && fx <= 8 { fx } else { few_first(fx) }
     }
 }
 
