@@ -355,12 +355,13 @@ fn fold_panels<S: Summand<A>, T, A: Sum, R: Render<T, A>>(
 ) {
     let (counted, what) = counted.map_or((from, What::Presence), |counts| (counts, What::Value));
     let mut columns = std::mem::take(&mut level.columns);
+    let mut lines = [Line::here(&[]); FOLDED];
     for j in rows {
         let cell = step.cell(j, from[0].rows());
         let (sums, counts) = level.row(j, step.cols);
-        fold_row(backend, step, from, &cell, What::Value, &mut columns, sums);
+        fold_row(backend, step, from, &cell, What::Value, &mut lines, &mut columns, sums);
         if !counts.is_empty() {
-            fold_row(backend, step, counted, &cell, what, &mut columns, counts);
+            fold_row(backend, step, counted, &cell, what, &mut lines, &mut columns, counts);
         }
         if let Some(out) = &mut out {
             let (last, out) = (j + 1 == step.rows, out.row_mut(j));
@@ -371,12 +372,14 @@ fn fold_panels<S: Summand<A>, T, A: Sum, R: Render<T, A>>(
 }
 
 /// Folds the lines of a row of cells, each `times`: those of wide cells into columns first, and these, along x, in the end into `to`.
-fn fold_row<S: Summand<A>, A: Sum, D>(
+#[allow(clippy::too_many_arguments)]
+fn fold_row<'a, S: Summand<A>, A: Sum, D>(
     backend: Backend,
     step: &Step<D>,
-    from: &[Panel<'_, S>],
+    from: &[Panel<'a, S>],
     (cell, times): &(Range<usize>, usize),
     what: What,
+    lines: &mut [Line<'a, S>; FOLDED],
     [columns, spare]: &mut [Vec<A>; 2],
     to: &mut [A],
 ) {
@@ -389,15 +392,17 @@ fn fold_row<S: Summand<A>, A: Sum, D>(
     if rest > 1 {
         columns.resize(columns.len().max(len), A::default());
     }
+    let side = side(from.len(), cell.len());
     let mut first_add = rest == 1 && add;
     for _ in 0..*times {
-        let mut at = (0, cell.start);
-        while at.0 < from.len() {
-            let (lines, n) = group(from, cell, &mut at);
-            let to = if rest == 1 { &mut *to } else { &mut columns[..len] };
-            let shape = Shape { factor: [first, fy], ..shape };
-            backend.run(Fold { lines: &lines[..n], shape, add: first_add, to, what });
-            first_add = true;
+        for panels in from.chunks(side.0) {
+            for y in cell.clone().step_by(side.1) {
+                let lines = beside(panels, y..cell.end.min(y + side.1), from.len(), lines);
+                let to = if rest == 1 { &mut *to } else { &mut columns[..len] };
+                let shape = Shape { factor: [first, fy], ..shape };
+                backend.run(Fold { lines, shape, add: first_add, to, what });
+                first_add = true;
+            }
         }
     }
     while rest > 1 {
@@ -433,21 +438,27 @@ impl<T, A, R: Render<T, A>> Kernel for RenderRow<'_, T, A, R> {
     }
 }
 
-/// The next rows of a cell that are folded side by side, [`FOLDED`] if there are so many, and how many: from row `at.1` of panel
-/// `at.0` on, which moves on, also into the next panel. Whole cells are added up in the same pairs.
+/// How many panels, and how many rows of each, are folded side by side: all, or parts that differ little, and whole slices of a cell if they
+/// are not too large for that.
+fn side(panels: usize, rows: usize) -> (usize, usize) {
+    let even = |n: usize, most: usize| n.div_ceil(n.div_ceil(most));
+    if rows > FOLDED { (1, even(rows, FOLDED)) } else { (even(panels, FOLDED / rows), rows) }
+}
+
+/// The rows of panels, side by side.
 #[inline(always)]
-fn group<'a, S>(from: &[Panel<'a, S>], cell: &Range<usize>, at: &mut (usize, usize)) -> ([Line<'a, S>; FOLDED], usize) {
-    let (mut lines, mut n) = ([Line::here(&[]); FOLDED], 0);
-    while n < FOLDED && at.0 < from.len() {
-        let (panel, first) = (&from[at.0], at.1);
-        let count = (FOLDED - n).min(cell.end - first);
-        for y in first..first + count {
-            lines[n] = panel.line(y, first, count, from.len());
-            n += 1;
+fn beside<'l, 'a, S>(
+    panels: &[Panel<'a, S>],
+    rows: Range<usize>,
+    all: usize,
+    lines: &'l mut [Line<'a, S>; FOLDED],
+) -> &'l [Line<'a, S>] {
+    for (p, panel) in panels.iter().enumerate() {
+        for y in rows.clone() {
+            lines[p * rows.len() + y - rows.start] = panel.line(y, rows.start, rows.len(), all);
         }
-        *at = if first + count < cell.end { (at.0, first + count) } else { (at.0 + 1, cell.start) };
     }
-    (lines, n)
+    &lines[..panels.len() * rows.len()]
 }
 
 /// Folds whole cells of one or two columns, all lines of a cell side by side, and writes their voxels at once.

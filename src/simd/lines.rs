@@ -79,7 +79,7 @@ impl<'a, T> Panel<'a, T> {
             return Line::here(voxels);
         }
         let (side, ahead) = ((count - 1) * row, AHEAD / panels);
-        if (self.pitch == self.cols as isize || self.rows == 1) && side <= AHEAD / 2 {
+        if (self.pitch == self.cols as isize || self.rows == 1) && side <= AHEAD {
             // The rows lie one behind the other, and so does what comes next.
             let ahead = self.row(first).as_ptr().cast::<i8>().wrapping_add(ahead + side);
             return Line { voxels, ahead, of: count, which: j - first };

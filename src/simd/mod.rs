@@ -264,7 +264,7 @@ impl Halving {
 /// Lines of whole cells that are read side by side: one, two or so many.
 pub const SIDE: usize = 4;
 /// Lines that are folded side by side into sums, at most.
-pub const FOLDED: usize = 8;
+pub const FOLDED: usize = 12;
 
 /// The kernels that are worth writing by hand. Each defaults to the scalar definition; those that say how far vectors went, to
 /// nothing at all: their callers do the rest by the others.
@@ -296,6 +296,12 @@ pub trait Isa: Copy {
     /// As [`Isa::sums`], of cells of `fx` sums of one line, as far as vectors go: how many.
     #[inline(always)]
     fn cells_of_sums<A: Adjacent, const ADD: bool>(self, _line: Line<'_, A>, _fx: usize, _sums: &mut [A]) -> usize {
+        0
+    }
+
+    /// As [`Isa::cells_of_sums`], of voxels half as wide.
+    #[inline(always)]
+    fn wide_cells<T: Widen, const ADD: bool>(self, _line: Line<'_, T>, _fx: usize, _sums: &mut [T::Wide]) -> usize {
         0
     }
 
@@ -378,6 +384,18 @@ pub trait Isa: Copy {
     #[inline(always)]
     fn divide_u32(self, sums: &[u32], counts: &[u32], out: &mut [u16]) {
         scalar::divide(sums, counts, out);
+    }
+
+    /// `out[i] = sums[i] / by`, which fits a byte, where `by` is below 2^14.
+    #[inline(always)]
+    fn divide_all_u16(self, sums: &[u16], by: u16, out: &mut [u8]) {
+        scalar::divide_all(sums, by, out);
+    }
+
+    /// As [`Isa::divide_all_u16`], of wider ones, where `by` is below 2^6.
+    #[inline(always)]
+    fn divide_all_u32(self, sums: &[u32], by: u32, out: &mut [u16]) {
+        scalar::divide_all(sums, by, out);
     }
 
     /// The exclusive or of all words.

@@ -113,6 +113,18 @@ where
     }
 }
 
+/// Quotients by one number.
+#[inline(always)]
+pub fn divide_all<A, T>(sums: &[A], by: A, out: &mut [T])
+where
+    A: Copy + Div<Output = A> + TryInto<T>,
+    T: Default,
+{
+    for (voxel, &sum) in out.iter_mut().zip(sums) {
+        *voxel = (sum / by).try_into().unwrap_or_default();
+    }
+}
+
 /// The exclusive or of all words.
 #[inline(always)]
 pub fn mix(words: &[u64]) -> u64 {

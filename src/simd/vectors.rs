@@ -7,7 +7,7 @@
 mod folds;
 mod modes;
 
-pub use folds::{byte_cells, cells_of_sums, sums, wider_sums};
+pub use folds::{byte_cells, cells_of_sums, sums, wide_cells, wider_sums};
 pub use modes::{compare, count_rows, find, modes, tell_apart};
 
 use super::lines::Line;
@@ -327,7 +327,7 @@ pub unsafe fn narrow<P: Pairs>(sums: &[P::Wide], by: Halving, out: Row<'_, P::Vo
 /// Where the next vector is: behind the last one, and if there is less than a vector left, as much over again as makes one
 /// full. For loops that may do a voxel twice.
 #[inline(always)]
-fn next(i: usize, lanes: usize, len: usize) -> Option<usize> {
+pub fn next(i: usize, lanes: usize, len: usize) -> Option<usize> {
     if i + lanes <= len {
         Some(i)
     } else if i < len && lanes <= len {

@@ -2,6 +2,7 @@
 
 use super::mend;
 use crate::simd::scalar;
+use crate::simd::vectors::next;
 use std::arch::x86_64::*;
 
 /// Sums of 16 bits to bytes, divided by counts: says how many are done.
@@ -52,6 +53,54 @@ pub fn walk_divide_u32(sums: &[u32], counts: &[u32], out: &mut [u16]) -> usize {
         }
     }
     full
+}
+
+/// Sums of 16 bits to bytes, divided by `by`: says how many are done. With a reciprocal, in floats, which is exact where the caller says so.
+#[inline]
+#[target_feature(enable = "avx2")]
+pub fn walk_divide_all(sums: &[u16], by: u16, out: &mut [u8]) -> usize {
+    let by = _mm256_set1_ps(1.0 / f32::from(by));
+    let len = sums.len().min(out.len());
+    let (mut i, mut done) = (0, 0);
+    while let Some(at) = next(i, 16, len) {
+        // SAFETY: at + 16 <= the length of each.
+        unsafe {
+            let sums = _mm256_loadu_si256(sums.as_ptr().add(at).cast());
+            let zero = _mm256_setzero_si256();
+            let low = times(_mm256_unpacklo_epi16(sums, zero), by);
+            let words = _mm256_packus_epi32(low, times(_mm256_unpackhi_epi16(sums, zero), by));
+            let bytes = mend(_mm256_packus_epi16(words, words));
+            _mm_storeu_si128(out.as_mut_ptr().add(at).cast(), _mm256_castsi256_si128(bytes));
+        }
+        (i, done) = (i + 16, len);
+    }
+    done
+}
+
+/// As [`walk_divide_all`], sums of 32 bits to words.
+#[inline]
+#[target_feature(enable = "avx2")]
+pub fn walk_divide_all_u32(sums: &[u32], by: u32, out: &mut [u16]) -> usize {
+    let by = _mm256_set1_ps(1.0 / by as f32);
+    let len = sums.len().min(out.len());
+    let (mut i, mut done) = (0, 0);
+    while let Some(at) = next(i, 16, len) {
+        // SAFETY: at + 16 <= the length of each.
+        unsafe {
+            let from: *const __m256i = sums.as_ptr().add(at).cast();
+            let (low, high) = (times(_mm256_loadu_si256(from), by), times(_mm256_loadu_si256(from.add(1)), by));
+            _mm256_storeu_si256(out.as_mut_ptr().add(at).cast(), mend(_mm256_packus_epi32(low, high)));
+        }
+        (i, done) = (i + 16, len);
+    }
+    done
+}
+
+/// Sums with half a unit more by a reciprocal, toward zero.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn times(sums: __m256i, by: __m256) -> __m256i {
+    _mm256_cvttps_epi32(_mm256_mul_ps(_mm256_add_ps(_mm256_cvtepi32_ps(sums), _mm256_set1_ps(0.5)), by))
 }
 
 #[inline]

@@ -79,6 +79,12 @@ impl Isa for Avx2 {
     }
 
     #[inline(always)]
+    fn wide_cells<T: Widen, const ADD: bool>(self, line: Line<'_, T>, fx: usize, sums: &mut [T::Wide]) -> usize {
+        // SAFETY: `self` is the proof that the instructions are there.
+        unsafe { vectors::wide_cells::<T::Avx2, ADD>(line, fx, sums) }
+    }
+
+    #[inline(always)]
     fn byte_cells<const ADD: bool>(self, line: Line<'_, u8>, fx: usize, sums: &mut [u16]) -> usize {
         // SAFETY: `self` is the proof that the instructions are there.
         unsafe { vectors::byte_cells::<__m256i, ADD>(line, fx, sums) }
@@ -206,6 +212,20 @@ impl Isa for Avx2 {
         // SAFETY: `self` is the proof that AVX2 is there.
         let done = unsafe { cells::walk_divide_u32(sums, counts, out) };
         scalar::divide(&sums[done..], &counts[done..], &mut out[done..]);
+    }
+
+    #[inline(always)]
+    fn divide_all_u16(self, sums: &[u16], by: u16, out: &mut [u8]) {
+        // SAFETY: `self` is the proof that AVX2 is there.
+        let done = unsafe { cells::walk_divide_all(sums, by, out) };
+        scalar::divide_all(&sums[done..], by, &mut out[done..]);
+    }
+
+    #[inline(always)]
+    fn divide_all_u32(self, sums: &[u32], by: u32, out: &mut [u16]) {
+        // SAFETY: `self` is the proof that AVX2 is there.
+        let done = unsafe { cells::walk_divide_all_u32(sums, by, out) };
+        scalar::divide_all(&sums[done..], by, &mut out[done..]);
     }
 }
 

@@ -94,11 +94,13 @@ unsafe fn onto<P: Pairs, const FX: usize, const ADD: bool, const COUNT: bool, co
             low = P::Sums::plus(VectorOf::<P>::load(to), low);
             high = P::Sums::plus(VectorOf::<P>::load(to.add(lanes / 2)), high);
         }
+        super::again(&lines[..2.min(lines.len())], FX * i, FX * VectorOf::<P>::BYTES);
         if N == 0 {
             for pair in lines[2..].chunks(2) {
                 pair.iter().for_each(|line| line.announce(FX * i, FX * VectorOf::<P>::BYTES));
                 let (a, b) = pair_of::<P, FX, COUNT>(pair, FX * i, lanes);
                 (low, high) = (P::Sums::plus(low, a), P::Sums::plus(high, b));
+                super::again(pair, FX * i, FX * VectorOf::<P>::BYTES);
             }
         }
         (low, high)
@@ -144,10 +146,10 @@ where
         };
         for i in (0..len / lanes * lanes).step_by(lanes) {
             let all = wider_onto::<P, Q, FX, ADD, COUNT, N>(lines, i, origin.add(i));
-            store_quarters(all, origin.add(i), lanes / 4);
+            store_parts(all, origin.add(i), lanes / 4);
         }
         if let Some((i, all)) = last {
-            store_quarters(all, origin.add(i), lanes / 4);
+            store_parts(all, origin.add(i), lanes / 4);
         }
     }
     done(len, lanes)
@@ -181,12 +183,12 @@ where
 }
 
 /// # Safety
-/// Needs the instructions; four vectors at `to` are the caller's to write.
+/// Needs the instructions; `N` vectors at `to` are the caller's to write.
 #[inline(always)]
-unsafe fn store_quarters<V: Vector, A>(all: [V; 4], to: *mut A, quarter: usize) {
+unsafe fn store_parts<V: Vector, A, const N: usize>(all: [V; N], to: *mut A, part: usize) {
     for (k, sums) in all.into_iter().enumerate() {
         // SAFETY: the caller's promise.
-        unsafe { sums.store(to.add(k * quarter)) };
+        unsafe { sums.store(to.add(k * part)) };
     }
 }
 
@@ -250,20 +252,120 @@ unsafe fn odd_cells<S: Sums, A, const P: usize, const ADD: bool>(line: Line<'_, 
         let order: [<S::V as Vector>::Order; P] = order_all::<S::V, P>(&places.order);
         let last = match ragged(len, lanes) {
             Some(i) => {
-                let all = odd_vector::<S, A, P>(from.add(P * i), &own, &order);
+                let all = odd_vector::<S, A, P>(load_row(from.add(P * i), lanes), &own, &order);
                 Some((i, if ADD { S::plus(S::V::load(origin.add(i)), all) } else { all }))
             }
             None => None,
         };
         for i in (0..len / lanes * lanes).step_by(lanes) {
             line.announce(P * i, P * S::V::BYTES);
-            set_or_add::<S, A, ADD>(origin.add(i), odd_vector::<S, A, P>(from.add(P * i), &own, &order));
+            set_or_add::<S, A, ADD>(
+                origin.add(i),
+                odd_vector::<S, A, P>(load_row(from.add(P * i), lanes), &own, &order),
+            );
         }
         if let Some((i, all)) = last {
             all.store(origin.add(i));
         }
     }
     done(len, lanes)
+}
+
+/// # Safety
+/// Needs the instructions; `P` vectors at `from` may be read.
+#[inline(always)]
+unsafe fn load_row<V: Vector, A, const P: usize>(from: *const A, lanes: usize) -> [V; P] {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let mut all = [V::zero(); P];
+        for (j, v) in all.iter_mut().enumerate() {
+            *v = V::load(from.add(j * lanes));
+        }
+        all
+    }
+}
+
+/// As [`cells_of_sums`], of voxels half as wide.
+///
+/// # Safety
+/// Needs the instructions.
+#[inline(always)]
+pub unsafe fn wide_cells<P: Pairs, const ADD: bool>(
+    line: Line<'_, P::Voxel>,
+    fx: usize,
+    sums: &mut [P::Wide],
+) -> usize {
+    // SAFETY: the caller has the instructions.
+    unsafe {
+        match fx {
+            3 => wide_odd_cells::<P, 3, ADD>(line, sums),
+            5 => wide_odd_cells::<P, 5, ADD>(line, sums),
+            7 => wide_odd_cells::<P, 7, ADD>(line, sums),
+            _ => 0,
+        }
+    }
+}
+
+/// # Safety
+/// Needs the instructions.
+#[inline(always)]
+unsafe fn wide_odd_cells<P: Pairs, const FX: usize, const ADD: bool>(
+    line: Line<'_, P::Voxel>,
+    sums: &mut [P::Wide],
+) -> usize {
+    const { assert!(FX % 2 == 1 && FX <= 7) };
+    let lanes = VectorOf::<P>::BYTES / size_of::<P::Voxel>();
+    let len = sums.len().min(line.voxels.len() / FX);
+    let (from, origin) = (line.voxels.as_ptr(), sums.as_mut_ptr());
+    // SAFETY: FX (i + lanes) <= line.len() and i + lanes <= sums.len(), by `len`.
+    unsafe {
+        let places = const { &Places::new(FX, VectorOf::<P>::BYTES, size_of::<P::Wide>()) };
+        let own: [VectorOf<P>; FX] = load_all(&places.own);
+        let order: [<VectorOf<P> as Vector>::Order; FX] = order_all::<VectorOf<P>, FX>(&places.order);
+        let last = match ragged(len, lanes) {
+            Some(i) => Some((i, wide_odd_onto::<P, FX, ADD>(from.add(FX * i), &own, &order, origin.add(i)))),
+            None => None,
+        };
+        for i in (0..len / lanes * lanes).step_by(lanes) {
+            line.announce(FX * i, FX * VectorOf::<P>::BYTES);
+            let all = wide_odd_onto::<P, FX, ADD>(from.add(FX * i), &own, &order, origin.add(i));
+            line.announce(FX * i, FX * VectorOf::<P>::BYTES);
+            store_parts(all, origin.add(i), lanes / 2);
+        }
+        if let Some((i, all)) = last {
+            store_parts(all, origin.add(i), lanes / 2);
+        }
+    }
+    done(len, lanes)
+}
+
+/// # Safety
+/// Needs the instructions; `FX` vectors at `from` and with `ADD` two at `to` may be read.
+#[inline(always)]
+unsafe fn wide_odd_onto<P: Pairs, const FX: usize, const ADD: bool>(
+    from: *const P::Voxel,
+    own: &[VectorOf<P>; FX],
+    order: &[<VectorOf<P> as Vector>::Order; FX],
+    to: *const P::Wide,
+) -> [VectorOf<P>; 2] {
+    let lanes = VectorOf::<P>::BYTES / size_of::<P::Voxel>();
+    // SAFETY: the caller's promise.
+    unsafe {
+        let mut wide = [[VectorOf::<P>::zero(); FX]; 2];
+        for j in 0..FX {
+            let (low, high) = P::widen(VectorOf::<P>::load(from.add(j * lanes)));
+            wide[2 * j / FX][2 * j % FX] = low;
+            wide[(2 * j + 1) / FX][(2 * j + 1) % FX] = high;
+        }
+        let mut all = [VectorOf::<P>::zero(); 2];
+        for (h, sums) in all.iter_mut().enumerate() {
+            *sums = odd_vector::<P::Sums, P::Wide, FX>(wide[h], own, order);
+            if ADD {
+                *sums = P::Sums::plus(VectorOf::<P>::load(to.add(h * (lanes / 2))), *sums);
+            }
+        }
+        all
+    }
 }
 
 /// # Safety
@@ -297,20 +399,16 @@ unsafe fn order_all<V: Vector, const P: usize>(from: &[[u8; 64]; 7]) -> [V::Orde
 /// The sums of a vector of cells, a column after the other.
 ///
 /// # Safety
-/// Needs the instructions; `P` vectors at `from` may be read.
+/// Needs the instructions.
 #[inline(always)]
 unsafe fn odd_vector<S: Sums, A, const P: usize>(
-    from: *const A,
+    v: [S::V; P],
     own: &[S::V; P],
     order: &[<S::V as Vector>::Order; P],
 ) -> S::V {
     let lanes = S::V::BYTES / size_of::<A>();
-    // SAFETY: the caller's promise.
+    // SAFETY: the caller has the instructions.
     unsafe {
-        let mut v = [S::V::zero(); P];
-        for (j, v) in v.iter_mut().enumerate() {
-            *v = S::V::load(from.add(j * lanes));
-        }
         let mut sum = S::V::zero();
         for k in 0..P {
             let mut column = v[0];
@@ -325,7 +423,7 @@ unsafe fn odd_vector<S: Sums, A, const P: usize>(
     }
 }
 
-/// Cells of `fx` (at most 8) bytes of one line, set or added.
+/// Cells of `fx` (at most 8) bytes of one line, set or added. All requests go out at once: the loop is too short for more.
 ///
 /// # Safety
 /// Needs the instructions.
@@ -339,6 +437,7 @@ pub unsafe fn byte_cells<V: Octets, const ADD: bool>(line: Line<'_, u8>, fx: usi
     let (from, origin) = (line.voxels.as_ptr(), sums.as_mut_ptr());
     // SAFETY: fx (i + lanes) bytes and those read behind them are in the line and i + lanes <= sums.len(), by `len`.
     unsafe {
+        line.announced();
         let octets = V::octets(fx);
         let order = V::order(const { &in_fours(V::BYTES) });
         let last = match ragged(len, lanes) {
@@ -349,7 +448,6 @@ pub unsafe fn byte_cells<V: Octets, const ADD: bool>(line: Line<'_, u8>, fx: usi
             None => None,
         };
         for i in (0..len / lanes * lanes).step_by(lanes) {
-            line.announce(fx * i, fx * lanes);
             let all = byte_vector(from.add(fx * i), fx, octets, order);
             let at = origin.add(i);
             if ADD { V::add_words(V::load(at), all) } else { all }.store(at);
