@@ -182,6 +182,19 @@ def passes(said: str) -> list[Line]:
     ]
 
 
+def within_memory(src: Path, size: int) -> list[Line]:
+    """Build within a tenth of the volume, but no less than what a build needs, and tell the peak over the limit."""
+    limit, lines = max(400 * MIB, size // 10 // MIB * MIB), []
+    for shard in (0, 256):
+        with deleted(src.with_name("made.zarr")) as made:
+            took = job("limited", str(src), str(made), str(MIPS), str(limit), str(shard))["peak"]
+        name = f"{size / GIB:.2g} GiB, {f'shards of {shard} x {shard} x {shard}' if shard else 'no shards'}"
+        of = Line(f"memory: {name}", f"peak of a build, over a limit of {limit / MIB:.0f} MiB", took / limit, "<= 1")
+        of.result, of.peak_mib = verdict(took / limit, "<=", 1), took / MIB
+        lines.append(of)
+    return lines
+
+
 def _ranges(said: str) -> list[tuple[int, int]]:
     return [(int(a), int(b)) for a, b in re.findall(r"^mips (\d+)-(\d+) from", said, re.MULTILINE)]
 
@@ -349,6 +362,7 @@ def main() -> None:
         with deleted(src):
             size = job("source", str(src), str(int(asked.size * GIB)))["size"]
             lines += beside_copies(src, size, asked.rounds)
+            lines += within_memory(src, size)
             lines += beside_peers(src, size, 1, BARRED, python) if python else []
         with deleted(src):
             size = job("source", str(src), str(int(asked.peer_size * MIB)))["size"]

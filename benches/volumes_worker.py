@@ -72,6 +72,15 @@ def source(path: str, size: str) -> Result:
     return {"size": math.prod(shape)}
 
 
+def limited(src: str, dst: str, mips: str, size: str, shard: str) -> Result:
+    """Build within a memory limit, with shards of `shard` voxels along each axis or (0) none, and tell the peak."""
+    from tinybrain.volumes import build
+
+    layout: dict[str, Any] = {"chunk": (64, 64, 64), "shard": (int(shard),) * 3} if int(shard) else {}
+    build(src, dst, axes="zyx", factor=(2, 2, 1), num_mips=int(mips), memory=int(size), **layout)
+    return {"peak": peak()}
+
+
 def check(src: str, dst: str, mips: str) -> Result:
     """Compare the mips of a build with the in-memory call, on the first and the last slices: z isn't pooled."""
     import numpy as np
@@ -232,6 +241,7 @@ def graph(blocks: str, mips: str) -> Result:
 
 JOBS: dict[str, Callable[..., Result]] = {
     "source": source,
+    "limited": limited,
     "check": check,
     "off-by": off_by,
     "copy": copy,

@@ -11,19 +11,23 @@
 use crate::cascade::{Folding, Render, Renderer};
 use crate::fold::Summand;
 use crate::grid::{Amounts, Array, Axis, Bytes, Edge, Grid, Interrupted, PANEL};
+use crate::simd::halves::Halves;
 use crate::simd::lines::Line;
 use crate::simd::tiles::Tiles;
+use crate::simd::two_floats::TwoFloats;
 use crate::simd::views::{Bool, Row, Source, Span, Voxel};
 use crate::simd::{Backend, Halving, Isa};
-use crate::sums::{Mean, Quotient, TwoFloats};
+use crate::sums::{Mean, Quotient};
 use std::marker::PhantomData;
 
 /// The shape of an averaging call, and what its sums need.
 pub struct Plan {
     /// How it walks.
     pub grid: Grid,
-    /// Width of the sums of the first level and of the others, in bits; floats sum in 64, long sums of float64 in twice that.
+    /// Width of the sums of the first levels and of the others, in bits; float32 sums in 64, float64 in twice that.
     pub widths: (u32, u32),
+    /// How many the first levels are.
+    pub narrow: usize,
     /// After so many levels the rendered voxels take the place of the sums; 0: never.
     pub period: usize,
     /// Whether background is left out.
@@ -53,16 +57,15 @@ impl Plan {
         };
         let span = u32::try_from(if period > 0 { mips.min(period) } else { mips }).unwrap_or(u32::MAX);
         let needed = (T::BITS + weight(1), T::BITS + weight(span));
-        // How many terms of a level are added up to one of the next, at most.
-        let terms = pooled.iter().fold(1, |terms: usize, &a| terms.saturating_mul(factor[a].min(source.axes[a].len)));
-        let enough = |w: &(u32, u32)| w.0 >= needed.0 && w.1 >= needed.1 && terms <= T::TERMS;
+        let enough = |w: &(u32, u32)| w.0 >= needed.0 && w.1 >= needed.1;
         let widths = T::WIDTHS.iter().copied().find(enough).unwrap_or(T::WIDTHS[T::WIDTHS.len() - 1]);
-        let state = widths.0 as usize / 8;
+        let narrow = (2..=span).take_while(|&level| T::BITS + weight(level) <= widths.0).count() + 1;
+        let state = widths.0.next_power_of_two() as usize / 8;
         let factors = vec![factor.to_vec(); mips];
         let outputs = (1..=mips).take(targets.len()).collect();
         let bytes = Bytes { voxel: size_of::<T>(), state, panel: PANEL };
         let grid = Grid::new(source, targets, outputs, &factors, edge, bytes);
-        Plan { grid, widths, period, sparse, exact }
+        Plan { grid, widths, narrow, period, sparse, exact }
     }
 
     /// Runs it.
@@ -88,7 +91,8 @@ impl Plan {
         threads: usize,
         interrupted: &dyn Fn() -> bool,
     ) -> Result<(), Interrupted> {
-        let folding = Folding { grid: &self.grid, backend, source, render: Means(self), state: PhantomData::<(N, A)> };
+        let (grid, narrow, state) = (&self.grid, self.narrow, PhantomData::<(N, A)>);
+        let folding = Folding { grid, backend, source, render: Means(self), narrow, state };
         self.grid.run(&folding, tiles, threads, interrupted)
     }
 
@@ -198,11 +202,8 @@ impl<T: Voxel + Mean<A>, A: Quotient> Render<T, A> for Means<'_> {
 pub trait Average: Voxel {
     /// Bits of a value, its sign included.
     const BITS: u32;
-    /// Widths of sums there are, narrow to wide: of the first level, and of the others.
+    /// Widths of sums there are, narrow to wide: of the first levels, and of the others.
     const WIDTHS: &'static [(u32, u32)];
-    /// How many terms may be added up at a level before the widest sum is due. In float64 64 terms are within 64 / 2^53 of
-    /// the truth, and ten such levels within 1e-13.
-    const TERMS: usize;
 
     /// The truncation period for so many pooled axes: 255 * 4^4 fits 16 bits, 255 * 8^8 and 65535 * 8^5 fit 32 bits.
     fn period(axes: usize) -> usize {
@@ -229,12 +230,10 @@ pub trait Average: Voxel {
 }
 
 macro_rules! average {
-    ($($t:ty, $bits:literal, $terms:expr; $($first:ty, $sum:ty, $widths:tt);+)*) => {$(
+    ($($t:ty, $bits:literal; $($first:ty, $sum:ty, $widths:tt);+)*) => {$(
         impl Average for $t {
             const BITS: u32 = $bits;
-            const TERMS: usize = $terms;
-            const WIDTHS: &'static [(u32, u32)] =
-                &[$((8 * size_of::<$first>() as u32, 8 * size_of::<$sum>() as u32)),+];
+            const WIDTHS: &'static [(u32, u32)] = &[$((<$first>::WIDTH, <$sum>::WIDTH)),+];
 
             fn run(
                 plan: &Plan,
@@ -252,17 +251,17 @@ macro_rules! average {
     )*};
 }
 average! {
-    u8, 8, usize::MAX; u16, u16, (16, 16); u16, u32, (16, 32); u32, u32, (32, 32); u64, u64, _
-    u16, 16, usize::MAX; u32, u32, (32, 32); u64, u64, _
-    u32, 32, usize::MAX; u64, u64, (64, 64); u128, u128, _
-    u64, 64, usize::MAX; u128, u128, _
-    i8, 8, usize::MAX; i16, i16, (16, 16); i16, i32, (16, 32); i32, i32, (32, 32); i64, i64, _
-    i16, 16, usize::MAX; i32, i32, (32, 32); i64, i64, _
-    i32, 32, usize::MAX; i64, i64, (64, 64); i128, i128, _
-    i64, 64, usize::MAX; i128, i128, _
+    u8, 8; u16, u16, (16, 16); u16, u32, (16, 32); u32, u32, (32, 32); u64, u64, _
+    u16, 16; u32, u32, (32, 32); u64, u64, _
+    u32, 32; u64, u64, (64, 64); u128, u128, _
+    u64, 64; Halves<u64>, Halves<u64>, (96, 96); u128, u128, _
+    i8, 8; i16, i16, (16, 16); i16, i32, (16, 32); i32, i32, (32, 32); i64, i64, _
+    i16, 16; i32, i32, (32, 32); i64, i64, _
+    i32, 32; i64, i64, (64, 64); i128, i128, _
+    i64, 64; Halves<i64>, Halves<i64>, (96, 96); i128, i128, _
     // Not 32 and 64: floats have no truncation period, and their sums need no room.
-    f32, 0, usize::MAX; f64, f64, _
-    f64, 0, 64; f64, f64, (64, 64); TwoFloats, TwoFloats, _
+    f32, 0; f64, f64, _
+    f64, 0; TwoFloats, TwoFloats, _
     // Counts of the true ones: the nearest to their share is true above one half.
-    Bool, 1, usize::MAX; u32, u32, (32, 32); u64, u64, _
+    Bool, 1; u32, u32, (32, 32); u64, u64, _
 }

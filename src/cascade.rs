@@ -67,7 +67,7 @@ pub trait Render<T, A>: Renderer {
     fn finishes(&self, by: &Self::Divisor) -> bool;
 }
 
-/// A pooling that folds: `N` is what the first level is summed in, `A` the others.
+/// A pooling that folds: `N` is what the first levels are summed in, `A` the others.
 pub struct Folding<'a, T, N, A, R> {
     /// The call's shape.
     pub grid: &'a Grid,
@@ -77,13 +77,15 @@ pub struct Folding<'a, T, N, A, R> {
     pub source: Source<'a, T>,
     /// How sums become voxels.
     pub render: R,
+    /// How many are the first levels; one at least.
+    pub narrow: usize,
     /// What is carried from level to level.
     pub state: PhantomData<(N, A)>,
 }
 
 /// A thread's sums, a panel for every level.
 pub struct Sums<T, N, A, D> {
-    first: Level<N>,
+    first: Vec<Level<N>>,
     rest: Vec<Level<A>>,
     steps: Vec<Step<D>>,
     gathered: Vec<Vec<T>>,
@@ -164,9 +166,10 @@ where
 
     fn panels(&self) -> Self::Panels {
         let (grid, counts) = (self.grid, self.render.counts());
+        let narrow = self.narrow.min(grid.levels());
         Sums {
-            first: Level::new(grid, 1, counts),
-            rest: (2..=grid.levels()).map(|level| Level::new(grid, level, counts)).collect(),
+            first: (1..=narrow).map(|level| Level::new(grid, level, counts)).collect(),
+            rest: (narrow + 1..=grid.levels()).map(|level| Level::new(grid, level, counts)).collect(),
             steps: Vec::new(),
             gathered: vec![Vec::new(); SIBLINGS],
             scattered: vec![Vec::new(); grid.levels()],
@@ -214,7 +217,7 @@ struct Cascade<'a, 'o, T, N, A, R: Renderer> {
     from: &'a [Panel<'a, T>],
     render: &'a R,
     steps: &'a [Step<R::Divisor>],
-    first: &'a mut Level<N>,
+    first: &'a mut [Level<N>],
     rest: &'a mut [Level<A>],
     outs: &'a mut [PanelMut<'o, T>],
 }
@@ -250,31 +253,34 @@ where
             done = (below / fy).min(render.alike(&step.by, step.cols, step.rows).1);
             let keep = steps.len() > 1;
             if done > 0 {
-                backend.run(Whole { render, step, keep, from, rows: done, level: &mut *first, out: &mut outs[0] });
+                backend.run(Whole { render, step, keep, from, rows: done, level: &mut first[0], out: &mut outs[0] });
             }
         }
         if done < step.rows {
             let out = outs.get_mut(0).filter(|_| step.last);
-            fold_panels(backend, render, step, from, None, done..step.rows, first, out);
+            fold_panels(backend, render, step, from, None, done..step.rows, &mut first[0], out);
         }
         if step.restarts && step.last {
-            first.restart(&mut outs[0]);
+            first[0].restart(&mut outs[0]);
         }
         for k in 1..steps.len() {
-            let (lower, upper) = rest.split_at_mut(k - 1);
             let (step, cols, out) = (&steps[k], steps[k - 1].cols, outs.get_mut(k));
-            match lower.last() {
-                None => fold_up(backend, render, step, &*first, cols, &mut upper[0], out),
-                Some(lower) => fold_up(backend, render, step, lower, cols, &mut upper[0], out),
-            }
-            if step.restarts && step.last {
-                upper[0].restart(&mut outs[k]);
+            match k.checked_sub(first.len()) {
+                None => {
+                    let (lower, upper) = first.split_at_mut(k);
+                    fold_up(backend, render, step, &lower[k - 1], cols, &mut upper[0], out);
+                }
+                Some(0) => fold_up(backend, render, step, &first[k - 1], cols, &mut rest[0], out),
+                Some(i) => {
+                    let (lower, upper) = rest.split_at_mut(i);
+                    fold_up(backend, render, step, &lower[i - 1], cols, &mut upper[0], out);
+                }
             }
         }
     }
 }
 
-/// Folds the panel of a level into that of the level above.
+/// Folds the panel of a level into that of the level above, which may start again from its voxels.
 fn fold_up<T, S: Summand<A>, A: Sum, R: Render<T, A>>(
     backend: Backend,
     render: &R,
@@ -304,7 +310,13 @@ fn fold_up<T, S: Summand<A>, A: Sum, R: Render<T, A>>(
         }
     }
     if done < step.rows {
-        fold_panels(backend, render, step, &[from], Some(counts), done..step.rows, level, out);
+        fold_panels(backend, render, step, &[from], Some(counts), done..step.rows, level, out.as_deref_mut());
+    }
+    if step.restarts
+        && step.last
+        && let Some(out) = out
+    {
+        level.restart(out);
     }
 }
 

@@ -66,12 +66,12 @@ impl Plan {
         match self.extremum {
             Extremum::Min => {
                 let state = PhantomData::<(Least<T::Key>, Least<T::Key>)>;
-                let folding = Folding { grid, backend, source, render: Unwrap, state };
+                let folding = Folding { grid, backend, source, render: Unwrap, narrow: grid.levels(), state };
                 grid.run(&folding, tiles, threads, interrupted)
             }
             Extremum::Max => {
                 let state = PhantomData::<(Greatest<T::Key>, Greatest<T::Key>)>;
-                let folding = Folding { grid, backend, source, render: Unwrap, state };
+                let folding = Folding { grid, backend, source, render: Unwrap, narrow: grid.levels(), state };
                 grid.run(&folding, tiles, threads, interrupted)
             }
         }

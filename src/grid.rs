@@ -17,8 +17,9 @@ use crate::simd::tiles::{Target, Tile, Tiles};
 use crate::simd::views::{Extent, Span, Voxel};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// Bytes of state for a row of the input in a panel, at most, where factors allow: rows of sums have to stay in L1.
-const ROW: usize = 8 << 10;
+/// Bytes of state for a row of the input in a panel, at least and at most, where factors allow: in whole rows the memory is read
+/// in the order of its addresses, and the rows of a panel have to stay in the second cache.
+const ROW: (usize, usize) = (8 << 10, 64 << 10);
 /// Voxels along a row that are still folded as part of a panel; longer cells are children.
 const REACH: usize = 4096;
 /// Rows of the input in a panel that spans several levels.
@@ -243,7 +244,8 @@ impl Grid {
             .unwrap_or(0);
         }
         // A single row is a panel.
-        let row = if self.axes[1].extents[0] == 1 { panel } else { ROW };
+        let rows = self.axes[1].panel(1);
+        let row = if self.axes[1].extents[0] == 1 { panel } else { (2 * panel / rows).clamp(ROW.0, ROW.1) };
         let x = &mut self.axes[0];
         if x.inside == levels {
             x.tile = (row / state / x.reach(levels)).clamp(1, x.extents[levels]);

@@ -1,15 +1,21 @@
 //! The arithmetic of averaging: which sums a dtype can have, and how they are divided.
 //!
 //! Tables of types, and the few rules that differ between them: integers divide toward zero, floats by a plain division, and
-//! long sums of float64 keep what rounding takes.
+//! sums of float64 keep what rounding takes.
 
 use crate::fold::{Sum, Summand, few_cells, few_columns, few_first, prime, rest_of_cells};
+use crate::simd::halves::Halves;
 use crate::simd::lines::{Line, behind};
+use crate::simd::two_floats::TwoFloats;
 use crate::simd::views::{Bool, Panel, Row};
 use crate::simd::{FOLDED, Halving, Isa};
 
+mod two_words;
+
 /// What can be divided: the arithmetic of the sums.
 pub trait Quotient: Sum {
+    /// How many bits wide the largest sum may be.
+    const WIDTH: u32 = 8 * size_of::<Self>() as u32;
     /// Divided by a power of two.
     fn halved(self, by: Halving) -> Self;
     /// `self / count`, toward zero for integers, and plain zero for a count of zero, whose sum is zero.
@@ -247,13 +253,13 @@ means! {
     u8 => u16, narrow, divide_u16, divide_all_u16; u32; u64
     u16 => u32, narrow, divide_u32, divide_all_u32; u64
     u32 => u64, narrow; u128
-    u64 => u128
+    u64 => Halves<u64>, narrow; u128
     i8 => i16, narrow; i32; i64
     i16 => i32, narrow; i64
     i32 => i64, narrow; i128
-    i64 => i128
+    i64 => Halves<i64>, narrow; i128
     f32 => f64, narrow
-    f64 => f64; TwoFloats
+    f64 => TwoFloats, narrow
 }
 
 macro_rules! summands {
@@ -343,6 +349,7 @@ macro_rules! summands {
         }
     };
 }
+use summands;
 summands! {
     u8 => u32, wider; u64
     u16 => u16, sums; u32, wide; u64, wider
@@ -402,70 +409,6 @@ macro_rules! counts_of_true {
     )*};
 }
 counts_of_true!(u32, u64);
-
-/// A float64 sum and what rounding took from it (D. E. Knuth's exact sum of two floats, TAOCP 2, 4.2.2): for long sums.
-#[derive(Clone, Copy, Default)]
-pub struct TwoFloats(f64, f64);
-
-impl Sum for TwoFloats {
-    #[inline(always)]
-    fn plus(self, other: Self) -> Self {
-        let sum = self.0 + other.0;
-        let taken = sum - self.0;
-        let lost = (self.0 - (sum - taken)) + (other.0 - taken) + (self.1 + other.1);
-        // Infinity and NaN have lost nothing.
-        TwoFloats(sum, if lost.is_finite() { lost } else { 0.0 })
-    }
-}
-
-impl Quotient for TwoFloats {
-    #[inline(always)]
-    fn over(self, count: Self) -> Self {
-        TwoFloats((self.0 + self.1).over(count.0), 0.0)
-    }
-    #[inline(always)]
-    fn nearest(self, count: Self) -> Self {
-        self.over(count)
-    }
-    #[inline(always)]
-    fn halved(self, by: Halving) -> Self {
-        TwoFloats((self.0 + self.1).halved(by), 0.0)
-    }
-    #[inline(always)]
-    fn from_weight(weight: u128) -> Self {
-        TwoFloats(weight as f64, 0.0)
-    }
-}
-
-impl Summand<TwoFloats> for TwoFloats {
-    #[inline(always)]
-    fn lift(self) -> TwoFloats {
-        self
-    }
-    #[inline(always)]
-    fn occupied(self) -> TwoFloats {
-        unreachable!("voxels are counted, sums are not")
-    }
-    #[inline(always)]
-    fn lower(sum: TwoFloats) -> Self {
-        sum
-    }
-}
-
-impl Summand<TwoFloats> for f64 {
-    #[inline(always)]
-    fn lift(self) -> TwoFloats {
-        TwoFloats(self, 0.0)
-    }
-    #[inline(always)]
-    fn occupied(self) -> TwoFloats {
-        TwoFloats(f64::from(u8::from(self != 0.0)), 0.0)
-    }
-    #[inline(always)]
-    fn lower(sum: TwoFloats) -> Self {
-        sum.0
-    }
-}
 
 macro_rules! integer_sums {
     ($($t:ty, |$sum:ident, $by:ident| $over:expr;)*) => {$(

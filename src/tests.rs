@@ -117,7 +117,7 @@ fn everywhere(check: impl Fn(Backend, Index, usize, Index)) {
 
 #[test]
 fn one_mip_of_means_is_the_truncated_mean_of_the_voxels_that_exist() {
-    fn check<T: averaging::Average + Into<i64> + PartialEq + std::fmt::Debug>(voxel: impl Fn(&mut Noise) -> T + Copy) {
+    fn check<T: averaging::Average + Into<i128> + PartialEq + std::fmt::Debug>(voxel: impl Fn(&mut Noise) -> T + Copy) {
         everywhere(|backend, order, gap, shape| {
             for factor in [[2, 2, 1], [2, 2, 2], [1, 2, 2], [3, 3, 3], [4, 4, 1], [5, 1, 1], [1, 1, 7]] {
                 for sparse in [false, true] {
@@ -129,9 +129,9 @@ fn one_mip_of_means_is_the_truncated_mean_of_the_voxels_that_exist() {
                         plan.run(backend, source, tiles, 1, &|| false).unwrap();
                     });
                     for index in indices(out[0].shape) {
-                        let cell: Vec<i64> = cell(&input, index, factor).into_iter().map(Into::into).collect();
+                        let cell: Vec<i128> = cell(&input, index, factor).into_iter().map(Into::into).collect();
                         let count = if sparse { cell.iter().filter(|&&v| v != 0).count().max(1) } else { cell.len() };
-                        let mean = cell.iter().sum::<i64>() / count as i64;
+                        let mean = cell.iter().sum::<i128>() / count as i128;
                         assert_eq!(
                             out[0].at(index).into(),
                             mean,
@@ -146,35 +146,91 @@ fn one_mip_of_means_is_the_truncated_mean_of_the_voxels_that_exist() {
     check::<u16>(|noise| (noise.below(2) * noise.below(65536)) as u16);
     check::<i8>(|noise| noise.below(256) as u8 as i8);
     check::<i32>(|noise| noise.below(1 << 32) as u32 as i32 * noise.below(2) as i32);
+    check::<u64>(|noise| [0, u64::MAX, noise.below(u64::MAX)][noise.below(3) as usize]);
+    check::<i64>(|noise| [0, i64::MIN, i64::MAX, noise.below(u64::MAX) as i64][noise.below(4) as usize]);
 }
 
 #[test]
 fn mip_k_of_means_is_a_direct_mean_where_sizes_divide() {
-    for backend in Backend::all() {
-        for (factor, count) in [([2, 2, 1], 4), ([2, 2, 2], 3), ([3, 1, 3], 2)] {
-            for threads in [1, 3] {
-                let input = noise([144, 80, 72], [0, 1, 2], 1, |noise| noise.below(256) as u8);
-                let mut out = mips(input.shape, [0, 1, 2], factor, count);
-                let arrays: Vec<Array> = out.iter().map(Volume::array).collect();
-                let plan = averaging::Plan::new::<u8>(&input.array(), &arrays, &factor, count, false, false);
-                fill(&input, &mut out, &plan.grid, |source, tiles| {
-                    plan.run(backend, source, tiles, threads, &|| false).unwrap();
-                });
-                for (k, mip) in out.iter().enumerate() {
-                    let whole = factor.map(|f| f.pow(k as u32 + 1));
-                    for index in indices(mip.shape) {
-                        let cell = cell(&input, index, whole);
-                        let sum: u64 = cell.iter().map(|&v| u64::from(v)).sum();
-                        assert_eq!(
-                            u64::from(mip.at(index)),
-                            sum / cell.len() as u64,
-                            "{backend:?} {factor:?} {index:?}"
-                        );
+    fn check<T: averaging::Average + Into<i128>>(voxel: impl Fn(&mut Noise) -> T + Copy) {
+        for backend in Backend::all() {
+            for (factor, count) in [([2, 2, 1], 4), ([2, 2, 2], 3), ([3, 1, 3], 2)] {
+                for threads in [1, 3] {
+                    let input = noise([144, 80, 72], [0, 1, 2], 1, voxel);
+                    let mut out = mips(input.shape, [0, 1, 2], factor, count);
+                    let arrays: Vec<Array> = out.iter().map(Volume::array).collect();
+                    let plan = averaging::Plan::new::<T>(&input.array(), &arrays, &factor, count, false, false);
+                    fill(&input, &mut out, &plan.grid, |source, tiles| {
+                        plan.run(backend, source, tiles, threads, &|| false).unwrap();
+                    });
+                    for (k, mip) in out.iter().enumerate() {
+                        let whole = factor.map(|f| f.pow(k as u32 + 1));
+                        for index in indices(mip.shape) {
+                            let cell: Vec<i128> = cell(&input, index, whole).into_iter().map(Into::into).collect();
+                            assert_eq!(
+                                mip.at(index).into(),
+                                cell.iter().sum::<i128>() / cell.len() as i128,
+                                "{backend:?} {factor:?} {index:?}"
+                            );
+                        }
                     }
                 }
             }
         }
     }
+    check::<u8>(|noise| noise.below(256) as u8);
+    check::<u64>(|noise| [0, u64::MAX, noise.below(u64::MAX)][noise.below(3) as usize]);
+    check::<i64>(|noise| [i64::MIN, i64::MAX, noise.below(u64::MAX) as i64][noise.below(3) as usize]);
+}
+
+#[test]
+fn sums_wider_than_needed_give_the_same_means() {
+    fn check<T: averaging::Average + PartialEq + std::fmt::Debug>(voxel: impl Fn(&mut Noise) -> T + Copy) {
+        let input = noise([67, 33, 9], [0, 1, 2], 1, voxel);
+        let kinds =
+            [([2, 2, 1], false, false), ([2, 2, 1], false, true), ([2, 2, 2], true, false), ([3, 2, 1], true, true)];
+        for (factor, sparse, exact) in kinds {
+            let call = |backend, widths| {
+                let mut out = mips(input.shape, [0, 1, 2], factor, 6);
+                let arrays: Vec<Array> = out.iter().map(Volume::array).collect();
+                let mut plan = averaging::Plan::new::<T>(&input.array(), &arrays, &factor, 6, sparse, exact);
+                assert!(plan.widths <= widths);
+                plan.widths = widths;
+                fill(&input, &mut out, &plan.grid, |source, tiles| {
+                    plan.run(backend, source, tiles, 1, &|| false).unwrap();
+                });
+                out.into_iter().map(|mip| mip.voxels).collect::<Vec<_>>()
+            };
+            let planned = averaging::Plan::new::<T>(&input.array(), &[], &factor, 6, sparse, exact).widths;
+            for backend in Backend::all() {
+                for &wider in T::WIDTHS.iter().filter(|&&widths| widths > planned) {
+                    assert_eq!(call(backend, wider), call(backend, planned), "{backend:?} {factor:?} {wider:?}");
+                }
+            }
+        }
+    }
+    check::<u8>(|noise| [255, noise.below(256) as u8][usize::from(noise.below(50) == 0)]);
+    check::<i8>(|noise| [-128, noise.below(256) as i8][usize::from(noise.below(50) == 0)]);
+    check::<i16>(|noise| noise.below(65536) as i16);
+    check::<u32>(|noise| noise.below(1 << 32) as u32);
+    check::<u64>(|noise| [0, u64::MAX, noise.below(u64::MAX)][noise.below(3) as usize]);
+    check::<i64>(|noise| [0, i64::MIN, i64::MAX, noise.below(u64::MAX) as i64][noise.below(4) as usize]);
+}
+
+#[test]
+fn sums_are_as_wide_as_the_largest_cell_needs() {
+    let widths = |lens: &[usize], mips| {
+        let axes = lens.iter().map(|&len| Extent { len, stride: 8 }).collect();
+        let source = Array { origin: std::ptr::null_mut(), axes };
+        let factor = vec![2; lens.len()];
+        let of = |exact| averaging::Plan::new::<u64>(&source, &[], &factor, mips, false, exact).widths;
+        assert_eq!(of(true), of(false));
+        of(true)
+    };
+    assert_eq!(widths(&[1 << 20, 1 << 20, 1 << 20], 10), (96, 96));
+    assert_eq!(widths(&[1 << 20, 1 << 20, 1 << 20], 11), (128, 128));
+    assert_eq!(widths(&[1 << 20, 1 << 12], 40), (96, 96));
+    assert_eq!(widths(&[1 << 20, (1 << 12) + 1], 40), (128, 128));
 }
 
 #[test]
@@ -350,7 +406,7 @@ fn exact_modes_are_those_of_the_input_at_every_mip() {
 
 #[test]
 fn exact_means_are_rounded_to_the_nearest_and_from_the_middle_to_the_even_one() {
-    fn check<T: averaging::Average + Into<i64> + std::fmt::Debug>(voxel: impl Fn(&mut Noise) -> T + Copy) {
+    fn check<T: averaging::Average + Into<i128> + std::fmt::Debug>(voxel: impl Fn(&mut Noise) -> T + Copy) {
         everywhere(|backend, order, gap, shape| {
             for factor in [[2, 2, 1], [2, 2, 2], [1, 2, 2], [2, 1, 1], [3, 1, 2], [4, 4, 1]] {
                 for sparse in [false, true] {
@@ -364,14 +420,14 @@ fn exact_means_are_rounded_to_the_nearest_and_from_the_middle_to_the_even_one() 
                     let mut power = factor;
                     for (mip, k) in out.iter().zip(1..) {
                         for index in indices(mip.shape) {
-                            let cell: Vec<i64> = cell(&input, index, power).into_iter().map(Into::into).collect();
-                            let count = cell.iter().filter(|&&voxel| !sparse || voxel != 0).count().max(1) as i64;
-                            let sum: i64 = cell.iter().sum();
+                            let cell: Vec<i128> = cell(&input, index, power).into_iter().map(Into::into).collect();
+                            let count = cell.iter().filter(|&&voxel| !sparse || voxel != 0).count().max(1) as i128;
+                            let sum: i128 = cell.iter().sum();
                             let (below, rest) = (sum.div_euclid(count), 2 * sum.rem_euclid(count));
                             let up = rest > count || (rest == count && below % 2 != 0);
                             let place =
                                 format!("{backend:?} {order:?} {shape:?} {factor:?} {sparse} mip {k} {index:?}");
-                            assert_eq!(Into::<i64>::into(mip.at(index)), below + i64::from(up), "{place}");
+                            assert_eq!(Into::<i128>::into(mip.at(index)), below + i128::from(up), "{place}");
                         }
                         power = [0, 1, 2].map(|a| power[a] * factor[a]);
                     }
@@ -385,6 +441,8 @@ fn exact_means_are_rounded_to_the_nearest_and_from_the_middle_to_the_even_one() 
     check::<i16>(|noise| [0, -32768, 32767, noise.below(65536) as i16][noise.below(4) as usize]);
     check::<u32>(|noise| [0, u32::MAX, noise.below(1 << 32) as u32][noise.below(3) as usize]);
     check::<i32>(|noise| [0, i32::MIN, i32::MAX, noise.below(1 << 32) as i32][noise.below(4) as usize]);
+    check::<u64>(|noise| [0, u64::MAX, noise.below(u64::MAX)][noise.below(3) as usize]);
+    check::<i64>(|noise| [0, i64::MIN, i64::MAX, noise.below(u64::MAX) as i64][noise.below(4) as usize]);
 }
 
 #[test]

@@ -8,7 +8,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -58,7 +58,7 @@ def cluster(tmp_path: Path, workers: int, *, processes: bool = False, preload: s
             threads_per_worker=1,
             processes=processes,
             protocol="tcp://",
-            dashboard_address=None,
+            dashboard_address=":0",
             worker_dashboard_address=None,
             local_directory=str(tmp_path / "workers"),
             silence_logs=50,
@@ -156,6 +156,42 @@ def test_a_scheduler_that_goes(volume: np.ndarray, tmp_path: Path) -> None:
             time.sleep(0.01)
     assert line_of(waiting).startswith("tinybrain: scheduler: ")
     assert (tmp_path / "out" / "tinybrain-build.json").exists()
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_workers_are_not_waited_for_for_ever(
+    workers: int, volume: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither where there never were any, nor where those there were have left."""
+    monkeypatch.setattr("tinybrain.volumes.cluster.SAID", 1.0)
+
+    class Told(Progress):
+        """Send the workers away after the first block."""
+
+        said: ClassVar[list[str]] = []
+
+        def note(self, text: str) -> None:
+            self.said.append(text)
+
+        def step(self, nbytes: int, tasks: int = 1) -> None:
+            running.scale(0)
+
+    with cluster(tmp_path, workers) as running, dask.config.set({"distributed.scheduler.no-workers-timeout": "3s"}):
+        running.scheduler.allowed_failures = 10  # a worker that leaves is none that dies
+        address = running.scheduler_address
+        with pytest.raises(BuildError, match=rf"scheduler: {address} had no workers for 3 s; accepted are some, or"):
+            build(tmp_path / "in.npy", tmp_path / "out", scheduler=address, progress=Told(), **OPTIONS)
+    assert Told.said == [f"waiting for workers at {address}"]
+    build(tmp_path / "in.npy", tmp_path / "out", **OPTIONS)
+    assert_same(read_zarr(tmp_path / "out", 3), in_memory(volume, "average", [(2, 2, 1)] * 2))
+
+
+def test_the_command_gives_up_on_a_cluster_without_workers(
+    volume: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DASK_DISTRIBUTED__SCHEDULER__NO_WORKERS_TIMEOUT", "1s")
+    with cluster(tmp_path, 0) as running:
+        assert " had no workers for 1 s" in line_of(started(tmp_path, running))
 
 
 def test_no_scheduler(volume: np.ndarray, tmp_path: Path) -> None:

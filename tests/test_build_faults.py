@@ -6,6 +6,7 @@ import json
 import os
 import random
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -208,6 +209,22 @@ def test_a_source_that_is_not_there(tmp_path: Path) -> None:
     assert not (tmp_path / "out").exists()
 
 
+def test_servers_that_do_not_answer(source: Path, tmp_path: Path) -> None:
+    """Told of in seconds, where a build under way would try for minutes."""
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{closed.getsockname()[1]}/volume"
+        assert f"{url}/tinybrain-build.json can't be read" in fails(url, tmp_path / "out")
+        assert f"{url}/tinybrain-build.json can't be read" in fails(source, url, *ARGUMENTS)
+
+
+@pytest.mark.parametrize("scales", ["[]", "[{}]", "[3]", "3"])
+def test_an_info_file_without_scales(scales: str, tmp_path: Path) -> None:
+    (tmp_path / "em").mkdir()
+    (tmp_path / "em" / "info").write_text(f'{{"scales": {scales}}}')
+    assert "em has an info file without scales" in fails(tmp_path / "em", tmp_path / "out")
+
+
 def changes(monkeypatch: pytest.MonkeyPatch, change: Callable[[], None]) -> None:
     """Do something to the source after the fifth task; one task at a time, so that none reads a file meanwhile."""
     run = tasks.Runner.run
@@ -333,6 +350,9 @@ def test_source_and_destination_must_be_apart(source: Path, tmp_path: Path) -> N
         ({"shard": (20, 16, 8)}, "shard: got .* multiples of the chunk"),
         ({"shard": (16, 16, 8), "format": "ome-zarr-0.4"}, "shard: OME-Zarr 0.4 has no shards"),
         ({"compression": "jpeg"}, "compression: got 'jpeg'; accepted for ome-zarr"),
+        ({"compression": "zstd:23"}, "compression: got 'zstd:23'; accepted for zstd are levels from 0 to 22"),
+        ({"compression": "gzip:x"}, "compression: got 'gzip:x'; accepted for gzip are levels from 0 to 9"),
+        ({"compression": "none:1"}, "compression: got 'none:1'; accepted for none is no level"),
         ({"axes": "xxz"}, "axes: got 'xxz'"),
         ({"axes": "xy"}, "axes: got 'xy'"),
         ({"voxel_size": (4, 4)}, "voxel_size: got"),
@@ -341,6 +361,8 @@ def test_source_and_destination_must_be_apart(source: Path, tmp_path: Path) -> N
         ({"unit": "mile"}, "unit: got 'mile'"),
         ({"memory": "much"}, "memory: got 'much'"),
         ({"memory": "10MiB"}, "memory: got 10.0 MiB; accepted is at least"),
+        ({"memory": 1, "num_mips": 0}, "memory: got 1 B; accepted is at least"),
+        ({"scheduler": "nonsense"}, "scheduler: nonsense can't be reached"),
         ({"method": "min", "sparse": True}, "sparse: got sparse with method min"),
         ({"labels": True, "method": "average"}, "method: got average for labels"),
         ({"missing": "maybe"}, "missing: got 'maybe'"),
@@ -351,9 +373,58 @@ def test_source_and_destination_must_be_apart(source: Path, tmp_path: Path) -> N
     ids=lambda v: str(v) if isinstance(v, dict) else None,
 )
 def test_wrong_options_write_nothing(options: dict, words: str, source: Path, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=words):
+    if "scheduler" in options:
+        pytest.importorskip("distributed")
+    with pytest.raises((ValueError, BuildError), match=words):
         build(source, tmp_path / "out", **{**OPTIONS, **options})
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("dtype", "options", "words"),
+    [
+        ("longdouble", {}, "source: .* has dtype float128; accepted are bool, and integers"),
+        ("uint16", {"format": "precomputed", "compression": "jpeg"}, "compression: got jpeg for uint16; accepted"),
+        (
+            "uint8",
+            {"format": "precomputed", "compression": "compressed_segmentation"},
+            "accepted are uint32 and uint64",
+        ),
+        ("uint8", {"format": "precomputed", "compression": "jpeg:101"}, "accepted for jpeg are levels from 0 to 100"),
+    ],
+)
+def test_dtypes_that_do_not_fit_write_nothing(dtype: str, options: dict, words: str, tmp_path: Path) -> None:
+    if np.dtype(dtype).name in ("float64", "float96"):
+        pytest.skip("no such dtype on this machine")
+    np.save(tmp_path / "in.npy", np.zeros((16, 16, 8), dtype))
+    with pytest.raises(ValueError, match=words):
+        build(tmp_path / "in.npy", tmp_path / "out", **options)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("shape", [(), (9,), (2,) * 6], ids=len)
+def test_sources_of_too_few_or_too_many_axes(shape: tuple[int, ...], tmp_path: Path) -> None:
+    np.save(tmp_path / "in.npy", np.zeros(shape, np.uint8))
+    with pytest.raises(ValueError, match=r"source: .* has shape \(.*; accepted are 2 to 5 axes"):
+        build(tmp_path / "in.npy", tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["bild"], "No such command 'bild'."),
+        (["build", "in"], "Missing argument 'DST'."),
+        (["build", "in", "out", "--factor", "2,2,x"], "'2,2,x' is no list of numbers such as 2,2,1"),
+        (["build", "in", "out", "--method", "median"], "'median' is not one of 'average', "),
+    ],
+)
+def test_a_command_line_that_cannot_be_understood_is_answered_in_one_line(arguments: list[str], words: str) -> None:
+    done = subprocess.run([sys.executable, "-m", "tinybrain", *arguments], capture_output=True, text=True, timeout=60)
+    (line,) = done.stderr.splitlines()
+    assert done.returncode == 2
+    assert line.startswith("tinybrain: ")
+    assert words in line
+    assert line.endswith(" --help)")
 
 
 @pytest.mark.parametrize(
@@ -373,8 +444,14 @@ def test_wrong_options_write_nothing(options: dict, words: str, source: Path, tm
             {"num_mips": 6, "factor": (4, 4, 1), "method": "mode", "exact": True},
             "exact modes need whole cells of the last mip; fewer mips take less",
         ),
+        (
+            (1024, 1024, 64),
+            (64,) * 3,
+            {"block": (500, 512, 64)},
+            r"the --block has 512 x 512 x 64 voxels and takes [\d.]+ MiB; a --block of [\d,]+ would fit",
+        ),
     ],
-    ids=["source", "chunk", "shard", "exact"],
+    ids=["source", "chunk", "shard", "exact", "block"],
 )
 def test_too_little_memory_says_what_takes_it(
     shape: tuple[int, ...], chunk: tuple[int, ...], options: dict, words: str, tmp_path: Path
@@ -383,14 +460,27 @@ def test_too_little_memory_says_what_takes_it(
     codecs = [{"name": "bytes"}, {"name": "zstd", "configuration": {"level": 1}}]
     save_zarr3(tmp_path / "in.zarr", np.zeros(shape, np.uint8), chunk, codecs=codecs)
     options = {"num_mips": 2, "chunk": (64, 64, 64), **options}
-    with pytest.raises(
-        ValueError, match=rf"memory: got 190.0 MiB; accepted is at least [\d.]+ MiB, as .*{words}"
-    ) as caught:
+    least = r"memory: got 190.0 MiB; accepted is at least \d+ MiB \(160 of them for the libraries\), as "
+    with pytest.raises(ValueError, match=rf"{least}.*{words}") as caught:
         build(tmp_path / "in.zarr", tmp_path / "out", memory="190MiB", **options)
     assert not (tmp_path / "out").exists()
     # What is said to be enough is.
     enough = str(caught.value).partition("at least ")[2].partition(" MiB")[0]
     build(tmp_path / "in.zarr", tmp_path / "out", memory=f"{enough}MiB", **options)
+    if "block" in options:
+        options["block"] = tuple(map(int, str(caught.value).partition("a --block of ")[2].split()[0].split(",")))
+        build(tmp_path / "in.zarr", tmp_path / "out", memory="190MiB", overwrite=True, **options)
+
+
+def test_a_build_is_not_resumed_with_too_little_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    save_zarr3(tmp_path / "in.zarr", np.zeros((1024, 1024, 64), np.uint8), (64, 64, 64))
+    options = {"num_mips": 2, "chunk": (64, 64, 64), "block": (512, 512, 64)}
+    with monkeypatch.context() as patch:
+        failing(patch, 1)
+        with pytest.raises(BuildError, match="the test ends it here"):
+            build(tmp_path / "in.zarr", tmp_path / "out", memory="400MiB", **options)
+    with pytest.raises(ValueError, match=r"memory: got 190.0 MiB; accepted is at least .* what was begun with more"):
+        build(tmp_path / "in.zarr", tmp_path / "out", memory="190MiB", **options)
 
 
 @pytest.mark.parametrize("factor", [(1, 1, 1), [(2, 2, 1), (1, 1, 1)]], ids=str)

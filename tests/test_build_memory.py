@@ -47,21 +47,23 @@ def peak(*arguments: object) -> int:
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="other systems count other things")
 @pytest.mark.parametrize(
-    ("shape", "chunk", "slices", "limit"),
+    ("shape", "chunk", "slices", "limit", "options"),
     [
         # Ten times the limit, most of it not stored.
-        ((2048, 2048, 640), (64, 64, 64), 64, 256),
+        ((2048, 2048, 640), (64, 64, 64), 64, 256, ()),
+        # Shards, for which small pieces and large ones come and go by turns.
+        ((1024, 1024, 256), (64, 64, 64), 256, 320, ("--shard", "256,256,256", "--chunk", "64,64,64")),
         # Chunks that are whole slices, or whole rows: whatever a block needs of them, they are decoded whole.
-        ((1024, 1024, 512), (1024, 1024, 1), 512, 256),
-        ((1024, 1024, 512), (1024, 1, 512), 512, 256),
+        ((1024, 1024, 512), (1024, 1024, 1), 512, 256, ()),
+        ((1024, 1024, 512), (1024, 1, 512), 512, 256, ()),
     ],
-    ids=["ten times the limit", "slices", "rows"],
+    ids=["ten times the limit", "shards", "slices", "rows"],
 )
 def test_the_memory_limit_holds(
-    shape: tuple[int, ...], chunk: tuple[int, ...], slices: int, limit: int, tmp_path: Path
+    shape: tuple[int, ...], chunk: tuple[int, ...], slices: int, limit: int, options: tuple[str, ...], tmp_path: Path
 ) -> None:
     save(tmp_path / "in.zarr", shape, chunk, slices)
-    took = peak(tmp_path / "in.zarr", tmp_path / "out", "--memory", f"{limit}MiB", "--mips", 5)
+    took = peak(tmp_path / "in.zarr", tmp_path / "out", "--memory", f"{limit}MiB", "--mips", 5, *options)
     assert took <= limit * MIB, f"{took / MIB:.0f} MiB of {limit}"
 
 

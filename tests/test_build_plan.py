@@ -14,7 +14,7 @@ pytest.importorskip("tensorstore")
 
 from tinybrain.volumes.plan import Grid, Plan, TooLittleMemory, make_plan, task_bytes
 from tinybrain.volumes.recipe import Recipe
-from tinybrain.volumes.storage import extents, tiles
+from tinybrain.volumes.storage import extents, laid_out, tiles
 
 HALVES, CUBES = (2, 2, 1), (2, 2, 2)
 MANY = [
@@ -108,6 +108,17 @@ def test_pieces_are_whole_chunks_and_cover_a_box_once() -> None:
         assert seen.sum() == seen[inside].size
 
 
+@pytest.mark.parametrize("shape", [(33, 20, 47), (1, 50, 3), (40, 1, 1), (1, 1, 1), (17, 16, 2, 3)])
+def test_arrays_are_turned_to_the_order_in_which_they_are_stored(shape: tuple[int, ...]) -> None:
+    array = np.arange(math.prod(shape), dtype=np.uint16).reshape(shape)
+    for order in itertools.permutations(range(len(shape))):
+        for given in (array, array.copy("F"), np.repeat(array, 2, 0)[::2]):
+            turned = laid_out(given, order)
+            np.testing.assert_array_equal(turned, array)
+            large = [axis for axis in order if shape[axis] > 1]
+            assert not large or turned.strides[large[-1]] == min(turned.strides[axis] for axis in large)
+
+
 @pytest.mark.parametrize(
     ("recipe", "ends"),
     [
@@ -161,7 +172,7 @@ from tinybrain.volumes.recipe import Recipe
 recipe = Recipe("average", ((2, 2, 1),) * 4 + ((2, 2, 2),) * 6, "uint8")
 shape = (1 << 18, 1 << 18, 14_901)  # 1 PB
 plan = make_plan(
-    recipe, shape, chunks=[(64, 64, 64)] * 11, source_chunk=(64, 64, 64), budget=900 << 20, block=(1024, 1024, 960)
+    recipe, shape, chunks=[(64, 64, 64)] * 11, source_chunk=(64, 64, 64), budget=2 << 30, block=(1024, 1024, 960)
 )
 blocks = voxels = 0
 for phase in plan.phases:

@@ -66,7 +66,7 @@ def test_boxes_of_an_npy(
         start = rng.integers(0, expected.shape)
         stop = rng.integers(start, expected.shape) + 1
         box = (tuple(start.tolist()), tuple(stop.tolist()))
-        got = source.read(box, Pipe(1 << 20, threading.Event(), "test"))
+        got = source.read(box, Pipe(1 << 20, lambda: None, "test"))
         np.testing.assert_array_equal(got, expected[slices(box)])
 
 
@@ -94,7 +94,7 @@ def test_runs_of_an_npy_are_read_at_once(
 
     monkeypatch.setattr(files._Flat, "_fill", counted)
     source = open_source(tmp_path / "in.npy", axes="xyz", missing="fill", context=None)
-    source.read(box, Pipe(2 << 20, threading.Event(), "test"))
+    source.read(box, Pipe(2 << 20, lambda: None, "test"))
     assert lengths == calls
 
 
@@ -259,12 +259,15 @@ def test_a_tensorstore_spec(tmp_path: Path, volume: np.ndarray) -> None:
 
 
 @pytest.fixture
-def server(tmp_path: Path) -> Iterator[str]:
-    """Serve the folder by HTTP on a free port."""
+def server(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[str]:
+    """Serve the folder by HTTP on a free port; what is not there is answered with the status that is the parameter."""
 
     class Quiet(http.server.SimpleHTTPRequestHandler):
         def log_message(self, *args: object) -> None:
             pass
+
+        def send_error(self, code: int, *args: object) -> None:
+            super().send_error(request.param if code == 404 else code)
 
     handler = functools.partial(Quiet, directory=str(tmp_path))
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as running:
@@ -275,6 +278,7 @@ def server(tmp_path: Path) -> Iterator[str]:
         thread.join()
 
 
+@pytest.mark.parametrize("server", [404, 403], indirect=True, ids=["open", "unlisted"])
 def test_a_url(tmp_path: Path, volume: np.ndarray, server: str) -> None:
     save_zarr3(tmp_path / "in.zarr", volume, (16, 16, 16))
     check(f"{server}/in.zarr", tmp_path / "out", volume)

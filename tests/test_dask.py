@@ -139,6 +139,36 @@ def test_across_the_truncation_period_with_a_last_block_of_one_voxel(rng, dtype,
     agree("averaging", image, chunked, factor, num_mips=num_mips, sparse=sparse)
 
 
+@pytest.mark.parametrize("sparse", [False, True], ids=["dense", "sparse"])
+@pytest.mark.parametrize("order", "FC")
+@pytest.mark.parametrize(
+    ("shape", "chunks", "factor", "num_mips", "exact"),
+    [
+        ((33, 65, 37), (16, 32, 16), (2, 2, 2), 4, False),  # odd at every level: what counts twice is rounded once
+        ((32, 50, 37), (16, 16, 16), (2, 2, 2), 4, True),
+        ((129, 130, 6), (32, 64, 1), (2, 2, 1), 5, False),  # one channel of six
+        ((4, 65, 65), (4, 32, 32), (2, 2, 2), 2, False),  # rows of four voxels are no rows
+        ((16, 21, 12), (4, 9, 4), (4, 3, 2), 1, False),
+        ((11, 26, 16), (5, 5, 5), (5, 5, 5), 1, False),  # a last block of one voxel along every axis
+        ((65, 130, 64), (64, 64, 64), (2, 2, 2), 6, False),
+        ((4, 5, 6, 3), (2, 4, 4, 2), (2, 2, 2, 2), 1, False),
+    ],
+)
+def test_the_last_bit_of_float64_means_does_not_depend_on_the_blocks(
+    rng, order, shape, chunks, factor, num_mips, exact, sparse
+):
+    # Sums of such numbers are rounded at every step, and in another order to something else.
+    image = rng.standard_normal(shape) * 10.0 ** rng.integers(-6, 6, shape)
+    image[rng.random(shape) < 0.3 * sparse] = 0
+    image = np.array(image, order=order)
+    chunked = da.from_array(image, chunks=chunks)
+    whole = tb.downsample_with_averaging(image, factor, num_mips, sparse, exact=exact)
+    for mine, right in zip(
+        tb.downsample_with_averaging(chunked, factor, num_mips, sparse, exact=exact), whole, strict=True
+    ):
+        np.testing.assert_array_equal(mine.compute(scheduler="sync"), right)
+
+
 def test_labels_by_a_factor_that_is_no_power_of_two_are_those_of_the_first_voxels(rng):
     image = patches(rng, "uint64", (50, 40, 7))
     (mip,) = tb.downsample_segmentation(da.from_array(image, chunks=(17, 11, 2)), (3, 2, 1))

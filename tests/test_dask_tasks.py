@@ -234,7 +234,7 @@ def test_a_cluster_of_two_worker_processes(rng, tmp_path):
             n_workers=2,
             threads_per_worker=1,
             processes=True,
-            dashboard_address=None,
+            dashboard_address=":0",
             worker_dashboard_address=None,
             local_directory=str(tmp_path / "workers"),
             silence_logs=40,

@@ -9,10 +9,8 @@ that can be computed alone, and give the bits of the whole: the truncation start
 image ends, a lone row counts twice at the same levels. Where chunks begin elsewhere, their borders move to the nearest
 multiple, and no farther.
 
-Limits: a block has ``factor**num_mips`` voxels along each pooled axis, so many mips need large blocks. The order in
-which the kernels add up float64 depends on the shape and the memory order of what they are given, so the last bit of a
-float64 mean may depend on the blocks. `tinybrain._call.Call` checks the arguments, and imports this module for dask
-arrays only.
+Limits: a block has ``factor**num_mips`` voxels along each pooled axis, so many mips need large blocks.
+`tinybrain._call.Call` checks the arguments, and imports this module for dask arrays only.
 """
 
 from __future__ import annotations

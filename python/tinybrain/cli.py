@@ -56,6 +56,10 @@ class Commands(click.Group):
         except KeyboardInterrupt:
             click.echo("\ntinybrain: interrupted", err=True)
             ctx.exit(130)
+        except click.UsageError as error:
+            usage = " ".join(error.format_message().split())
+            click.echo(f"tinybrain: {usage} (see {(error.ctx or ctx).command_path} --help)", err=True)
+            ctx.exit(2)
         except (ValueError, TypeError, OSError, RuntimeError, ImportError, MemoryError) as error:
             if isinstance(error, click.exceptions.Exit):
                 raise

@@ -106,8 +106,9 @@ def downsample_with_averaging(
     -----
     *Rounding.* Integer sums are exact, and carried from mip to mip; a mip is the quotient truncated toward
     zero. With two pooled axes of factor 2, 8- and 16-bit integers restart from the written mip after every 4
-    mips; with three, 8-bit integers after every 8 and 16-bit integers after every 5. Floats are summed in
-    float64 and rounded once per mip. bool: True where any voxel is.
+    mips; with three, 8-bit integers after every 8 and 16-bit integers after every 5. Floats are rounded
+    once per mip: float32 is summed in float64, float64 in pairs of float64 (D. E. Knuth, TAOCP 2, 4.2.2). bool: True
+    where any voxel is.
 
     With `exact`, sums are never truncated, and a mip is the quotient rounded to the nearest integer, ties to even:
     brightness doesn't drift. Floats are divided once, bool is True above one half.

@@ -10,6 +10,8 @@ use std::ops::Range;
 const AHEAD: usize = 8192;
 /// As far ahead is asked for within a row.
 const WITHIN: usize = 2048;
+/// Rows of so many bytes are read side by side as if they were one: what is asked for meanwhile stays in the second cache.
+const BESIDE: usize = 128 << 10;
 
 /// A row, or a part of one, to read from one end to the other, alone or side by side with others.
 ///
@@ -79,7 +81,7 @@ impl<'a, T> Panel<'a, T> {
             return Line::here(voxels);
         }
         let (side, ahead) = ((count - 1) * row, AHEAD / panels);
-        if (self.pitch == self.cols as isize || self.rows == 1) && side <= AHEAD {
+        if (self.pitch == self.cols as isize || self.rows == 1) && side <= BESIDE {
             // The rows lie one behind the other, and so does what comes next.
             let ahead = self.row(first).as_ptr().cast::<i8>().wrapping_add(ahead + side);
             return Line { voxels, ahead, of: count, which: j - first };

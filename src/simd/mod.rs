@@ -11,16 +11,20 @@
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
+pub mod halves;
 pub mod lines;
 pub mod scalar;
 pub mod tiles;
+pub mod two_floats;
 #[cfg(target_arch = "x86_64")]
 mod vectors;
 pub mod views;
 
+use halves::Halves;
 use lines::Line;
 use std::ops::{Add, BitOr, BitXor};
 use std::sync::OnceLock;
+use two_floats::TwoFloats;
 use views::{Row, Voxel};
 
 /// A loop over voxels, written once and compiled for every instruction set.
@@ -194,7 +198,7 @@ pub trait Comparable: Voxel {
 }
 
 macro_rules! numbers {
-    ($($sum:ident: $lanes:ident),*; $($t:ident => $wide:ident: $pairs:ident),*; $($n:ident: $order:ident),*) => {
+    ($($sum:ty: $lanes:ident),*; $($t:ty => $wide:ty: $pairs:ident),*; $($n:ty: $order:ident),*) => {
         $(
             impl Adjacent for $sum {
                 #[cfg(target_arch = "x86_64")]
@@ -223,9 +227,11 @@ macro_rules! numbers {
     };
 }
 numbers! {
-    u16: WordSums, i16: WordSums, u32: DoubleSums, i32: DoubleSums, u64: QuadSums, i64: QuadSums, f64: FloatSums;
+    u16: WordSums, i16: WordSums, u32: DoubleSums, i32: DoubleSums, u64: QuadSums, i64: QuadSums, f64: FloatSums,
+    Halves<u64>: HalvesSums, Halves<i64>: HalvesSums, TwoFloats: TwoFloatsSums;
     u8 => u16: U8Pairs, i8 => i16: I8Pairs, u16 => u32: U16Pairs, i16 => i32: I16Pairs, u32 => u64: U32Pairs,
-    i32 => i64: I32Pairs, f32 => f64: F32Pairs;
+    i32 => i64: I32Pairs, u64 => Halves<u64>: U64Pairs, i64 => Halves<i64>: I64Pairs, f32 => f64: F32Pairs,
+    f64 => TwoFloats: F64Pairs;
     u8: U8Order, i8: I8Order, u16: U16Order, i16: I16Order, u32: U32Order, i32: I32Order, u64: U64Order, i64: I64Order,
     f32: F32Order, f64: F64Order
 }

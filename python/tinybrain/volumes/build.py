@@ -20,13 +20,14 @@ import numpy as np
 
 from tinybrain._arguments import Array
 from tinybrain.volumes import journal, precomputed, target, tasks
-from tinybrain.volumes.cluster import Cluster
+from tinybrain.volumes.cluster import Cluster, connected
 from tinybrain.volumes.journal import Journal
 from tinybrain.volumes.options import Options, Room, plan_for, room_for, settle
 from tinybrain.volumes.plan import Assembly, Phase, Plan, Stage, task_count
 from tinybrain.volumes.progress import Progress, size_of
 from tinybrain.volumes.source import Source, open_source
 from tinybrain.volumes.storage import (
+    STATE,
     BuildError,
     context,
     kvstore_url,
@@ -34,6 +35,7 @@ from tinybrain.volumes.storage import (
     locked,
     open_kvstore,
     read_json,
+    read_key,
 )
 from tinybrain.volumes.target import Target
 from tinybrain.volumes.tasks import Job
@@ -150,6 +152,7 @@ def build(
         For reading, writing and reducing; 0 means all cores.
     scheduler : str, optional
         Address of a dask scheduler (``tcp://host:8786``) whose workers run the tasks; they must reach `src` and `dst`.
+        Without workers it is given up after 5 minutes, or dask's setting ``distributed.scheduler.no-workers-timeout``.
     add : bool
         `dst` is a precomputed volume with one scale, the volume `src`; the mips are added to it.
     overwrite : bool
@@ -206,15 +209,16 @@ def build(
     tensorstore = context(threads or tasks.len_of_cores())
     source = open_source(src, axes=axes, missing=missing, context=tensorstore, may_be_incomplete=add)
     to = settle(source, dst, options)
-    with locked(to.url):
+    read_key(open_kvstore(to.url, patient=False), STATE)  # says so if nobody answers
+    with locked(to.url), connected(scheduler) as client:
         records = Journal(open_kvstore(to.url))
         plan, room, resumes = _begin(records, source, to, options, overwrite, tensorstore)
-        job = Job(source.spec, to, plan, threads, room.traffic, room.at_once)
+        job = Job(source.spec, to, plan, threads, room.memory, room.traffic, room.at_once)
         resumed = records.done_in_all(plan) if resumes else 0
         if verbose:
             _describe(job, source, resumed, progress)
         try:
-            read = _run(job, records, source, scheduler, progress)
+            read = _run(job, records, source, client, scheduler, progress)
         finally:
             progress.close()
         records.finish()
@@ -339,7 +343,7 @@ def _describe(job: Job, source: Source, resumed: int, progress: Progress) -> Non
 def _phase_name(phase: Phase) -> str:
     if isinstance(phase, Assembly):
         return f"chunks of mip{'s' * (len(phase.mips) > 1)} {', '.join(map(str, phase.mips))}"
-    return f"mips {phase.first + 1}-{phase.last}" if phase.last > phase.first else "mip 0"
+    return f"mips {phase.first + 1}-{phase.last}" if phase.last > phase.first + 1 else f"mip {phase.last}"
 
 
 def _bytes_of(phase: Phase, job: Job) -> float:
@@ -351,10 +355,10 @@ def _bytes_of(phase: Phase, job: Job) -> float:
     return sum(float(np.prod([float(n) for n in grid.shape])) for grid in phase.grids) * itemsize
 
 
-def _run(job: Job, records: Journal, source: Source, scheduler: str | None, progress: Progress) -> int:
-    """Run all phases; return the bytes read."""
+def _run(job: Job, records: Journal, source: Source, client: Any, scheduler: str | None, progress: Progress) -> int:
+    """Run all phases, on a cluster if there is a client of one; return the bytes read."""
     read = 0
-    crew: Any = _Threads(job) if scheduler is None else Cluster(job, scheduler)
+    crew: Any = _Threads(job) if client is None else Cluster(job, client, str(scheduler), progress.note)
     try:
         for number, phase in enumerate(job.plan.phases):
             read += _run_phase(job, records, source, crew, number, phase, progress)

@@ -3,8 +3,9 @@
 From voxels, mips are made by the functions in memory. From a state that isn't voxels they are made here, by the same
 rules (section "What is computed" of the README): sums and counts are folded level after level, with a lone trailing
 slice twice where that is the rule, and divided when a mip is rendered. Sums of integers are exact: int64, or limbs of
-32 bits in int64 where a sum may take more than 62 bits. Floats halved are carried as means in float64, folded by the
-kernels: the same sums, scaled by a power of two.
+32 bits in int64 where a sum may take more than 62 bits. Those of float64 are pairs of floats, as in the kernels. Of
+float32 and complex numbers halved the means are carried, folded by the functions in memory: the same sums, scaled by a
+power of two.
 
 Blocks begin at whole cells, so an odd extent is the end of the volume. The extents of the whole mip are asked for one
 reason: along an axis of one voxel nothing counts twice, while the last block of a longer axis may be one voxel long
@@ -210,7 +211,8 @@ def _fold(recipe: Recipe, state: State, mip: int, shapes: Sequence[Shape], threa
     if "scaled" in state:
         return {name: _averages(array, factor, 1, False, threads)[0] for name, array in state.items()}
     twice = tuple(halves and n > 1 for n in shapes[mip - 1])
-    folded = {"sums": sums_.normal(sums_.fold(state["sums"], (1, *factor), (False, *twice)))}
+    with np.errstate(all="ignore"):  # floats may overflow, which is a result
+        folded = {"sums": sums_.fold_sums(state["sums"], factor, twice)}
     if "counts" in state:
         folded["counts"] = sums_.fold(state["counts"], factor, twice)
     return folded
@@ -232,7 +234,7 @@ def _render(recipe: Recipe, state: State, mip: int, start: Shape, shapes: Sequen
     counts = state["counts"] if "counts" in state else _dense_counts(recipe, mip, start, shapes, sums.shape[1:])
     if dtype.kind in "fc":
         with np.errstate(all="ignore"):
-            return sums_.quotient(sums[0], counts).astype(dtype)
+            return sums_.quotient(sums.sum(axis=0), counts).astype(dtype)
     return sums_.rendered(sums, counts, dtype, recipe.exact)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -12,22 +13,38 @@ from tinybrain.volumes.storage import BuildError, one_line
 from tinybrain.volumes.tasks import Job
 
 RATE = 100  # tasks a second that a scheduler is asked for at most: about half of what one handles
+SAID = 10.0  # seconds without workers after which it is said that they are waited for
+PATIENCE = "5 minutes"  # without workers, where dask's own setting says nothing
+SETTING = "distributed.scheduler.no-workers-timeout"
+
+
+@contextlib.contextmanager
+def connected(address: str | None) -> Iterator[Any]:
+    """Have a client of a dask scheduler; or None, where there is no address."""
+    if address is None:
+        yield None
+        return
+    distributed = extra("distributed", "dask")
+    try:
+        client = distributed.Client(address, timeout=10)
+    except (OSError, ValueError, TimeoutError) as error:
+        raise BuildError(f"scheduler: {address} can't be reached: {one_line(error)}") from None
+    with contextlib.closing(client):
+        yield client
 
 
 class Cluster:
     """Runs tasks on the workers of a dask scheduler, a few per thread of theirs at a time.
 
-    Where blocks are quick, a task of dask is several of them, one after another.
+    Where blocks are quick, a task of dask is several of them, one after another. A scheduler without workers is told
+    of by `note`, and given up after as long as dask's own setting allows, or 5 minutes.
     """
 
-    def __init__(self, job: Job, address: str) -> None:
-        distributed = extra("distributed", "dask")
-        try:
-            self.client = distributed.Client(address, timeout=10)
-        except (OSError, ValueError, TimeoutError) as error:
-            raise BuildError(f"scheduler: {address} can't be reached: {one_line(error)}") from None
-        self.job, self.address = job.to_json(), address
-        self.as_completed: Callable[..., Any] = distributed.as_completed
+    def __init__(self, job: Job, client: Any, address: str, note: Callable[[str], None]) -> None:
+        dask = extra("dask", "dask")
+        self.patience = float(dask.utils.parse_timedelta(dask.config.get(SETTING, None) or PATIENCE))
+        self.job, self.client, self.address, self.note = job.to_json(), client, address, note
+        self.as_completed: Callable[..., Any] = extra("distributed", "dask").as_completed
 
     def run(self, phase: int, indices: Iterator[int]) -> Iterator[tuple[int, int, int]]:
         """Run tasks, and yield (first, last + 1, bytes read) of those that are done; raise `BuildError` at the end."""
@@ -75,16 +92,28 @@ class Cluster:
 
     def _wait(self, running: Any, failed: bool) -> bool:
         """Wait for a task to end; say whether there is one. After a failure, nobody waits for workers that are gone."""
-        looked = time.monotonic()
+        looked = workers = time.monotonic()  # when somebody looked, and when there were workers at last
+        said = False
         while not running.has_ready():
             if running.is_empty():
                 return False
             if self.client.status == "closed":
                 raise BuildError(f"scheduler: {self.address} is gone")
-            if failed and time.monotonic() - looked > 1:
-                if not self.client.nthreads():
+            now = time.monotonic()
+            if now - looked > 1:
+                looked = now
+                if self.client.nthreads():
+                    workers, said = now, False
+                elif failed:
                     return False
-                looked = time.monotonic()
+                elif now - workers > self.patience:
+                    raise BuildError(
+                        f"scheduler: {self.address} had no workers for {self.patience:.0f} s; accepted are some, or "
+                        f"a longer {SETTING} in dask's configuration"
+                    )
+                elif now - workers > SAID and not said:
+                    self.note(f"waiting for workers at {self.address}")
+                    said = True
             time.sleep(0.005)
         return True
 

@@ -12,7 +12,8 @@ from tinybrain.volumes.n5_layout import read_n5
 from tinybrain.volumes.ome_zarr_layout import read_ome_zarr
 from tinybrain.volumes.precomputed_layout import read_precomputed
 from tinybrain.volumes.pyramid import Pyramid
-from tinybrain.volumes.root import ANSWER, PATIENCE, Json, Root, Unreadable, no_pyramid, reason, state
+from tinybrain.volumes.root import ANSWER, Json, Root, Unreadable, no_pyramid, reason, state
+from tinybrain.volumes.storage import PATIENCE
 
 
 def read(name: str, kvstore: Json, directory: Path | None) -> Pyramid:

@@ -13,7 +13,7 @@ from tinybrain.volumes._extras import extra
 from tinybrain.volumes.storage import Shape, write_json
 from tinybrain.volumes.target import Target
 
-CODECS = ("blosc", "zstd", "gzip", "none")
+CODECS = {"blosc": range(10), "zstd": range(23), "gzip": range(10), "none": range(0)}  # and their levels
 _TYPES = {"x": "space", "y": "space", "z": "space", "c": "channel", "t": "time"}
 
 

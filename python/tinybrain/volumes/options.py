@@ -6,6 +6,7 @@ came, and what is accepted.
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 import re
@@ -55,8 +56,9 @@ class Options:
 
 @dataclass(frozen=True)
 class Room:
-    """How the memory is shared out: bytes of a task, bytes of its traffic, and how many tasks run at once."""
+    """How the memory is shared out: bytes in all, of a task, of its traffic, and how many tasks run at once."""
 
+    memory: int
     budget: int
     traffic: int
     at_once: int
@@ -137,7 +139,7 @@ def plan_for(source: Source, target: Target, options: Options) -> tuple[Plan, Ro
         raise ValueError(f"stage_depth: got {options.stage_depth}; accepted are integers of at least 1")
     memory = _memory(options)
 
-    def plan_in(memory: int, at_once: int) -> tuple[Plan, Room]:
+    def plan_in(memory: int, at_once: int, block: Shape | None = block) -> tuple[Plan, Room]:
         room = share(source, chunks, memory, at_once)
         plan = make_plan(
             target.recipe,
@@ -167,7 +169,14 @@ def plan_for(source: Source, target: Target, options: Options) -> tuple[Plan, Ro
             room = share(source, chunks, least, 1)
             why = _why_traffic(source, chunks, room, failure.needed) or failure.why
             least = max(least + (1 << 20), BASE + failure.needed + 5 * room.traffic // 2)
-    raise ValueError(f"memory: got {size_of(memory)}; accepted is at least {-(-least >> 20)} MiB, as {why}")
+    if block is not None:
+        with contextlib.suppress(TooLittleMemory):
+            blocks = plan_in(memory, 1, None)[0].stages[0].grid.block
+            why += f"; a --block of {','.join(map(str, blocks))} would fit"
+    raise ValueError(
+        f"memory: got {size_of(memory)}; accepted is at least {-(-least >> 20)} MiB "
+        f"({BASE >> 20} of them for the libraries), as {why}"
+    )
 
 
 def share(source: Source, chunks: Sequence[Shape | None], memory: int, at_once: int) -> Room:
@@ -177,7 +186,7 @@ def share(source: Source, chunks: Sequence[Shape | None], memory: int, at_once: 
     largest = _largest(source, chunks)
     # Two pieces under way, or a chunk if that is larger; TensorStore holds them as bytes and as voxels.
     traffic = max(2 * piece, math.prod(largest) * itemsize)
-    return Room((memory - BASE) // at_once - 5 * traffic // 2, traffic, at_once)
+    return Room(memory, (memory - BASE) // at_once - 5 * traffic // 2, traffic, at_once)
 
 
 def _largest(source: Source, chunks: Sequence[Shape | None]) -> Shape:
@@ -201,7 +210,7 @@ def room_for(plan: Plan, source: Source, target: Target, options: Options) -> Ro
     chunks = write_chunks(target)
     for at_once in (2, 1):
         room = share(source, chunks, _memory(options), at_once)
-        if plan.task_bytes <= room.budget or options.block is not None:
+        if plan.task_bytes <= room.budget:
             return room
     needed = BASE + plan.task_bytes + 5 * room.traffic // 2
     raise ValueError(
@@ -217,9 +226,14 @@ def _memory(options: Options) -> int:
 def _method(source: Source, options: Options) -> tuple[str, bool]:
     """Return the method, and whether these are labels: as asked for, or as the source says; never by dtypes alone."""
     method, labels = options.method, options.labels or bool(source.about.labels)
+    kind, itemsize = source.dtype.kind, source.dtype.itemsize
+    if kind not in "biufc" or itemsize > (16 if kind == "c" else 8):
+        raise ValueError(
+            f"source: {source.name} has dtype {source.dtype}; accepted are bool, and integers, floats and complex of "
+            "up to 64 bits a part"
+        )
     if method is not None and method not in METHODS:
         raise ValueError(f"method: got {method!r}; accepted are {', '.join(METHODS)}")
-    kind, itemsize = source.dtype.kind, source.dtype.itemsize
     if (
         method is None
         and not labels
@@ -240,10 +254,6 @@ def _method(source: Source, options: Options) -> tuple[str, bool]:
             raise ValueError(f"{name}: got {name} with method {method}; accepted are average and mode")
     if options.exact and method == "mode" and kind not in "biu":
         raise ValueError(f"exact: exact modes need integers, and {source.name} has dtype {source.dtype}")
-    if kind not in "biufc":
-        raise ValueError(
-            f"source: {source.name} has dtype {source.dtype}; accepted are bool, integers, floats and complex"
-        )
     if kind == "c" and method in ("min", "max"):
         raise ValueError(f"method: got {method} for {source.dtype}, which has no order")
     return method, labels
@@ -362,9 +372,17 @@ def _codec(options: Options, labels: bool, source: Source) -> tuple[str, int | N
         return ("compressed_segmentation" if packs else "raw"), None
     name, _, level = text.partition(":")
     name = "raw" if name == "none" and options.format == "precomputed" else name
-    if name not in fits or (level and not level.isdigit()):
+    if name not in fits:
         raise ValueError(
             f"compression: got {text!r}; accepted for {options.format} are {', '.join(fits)}, "
             "with a level after a colon"
+        )
+    levels = fits[name]
+    if level and not (level.isdecimal() and int(level) in levels):
+        accepted = f"are levels from 0 to {levels[-1]}" if levels else "is no level"
+        raise ValueError(f"compression: got {text!r}; accepted for {name} {accepted}")
+    if source.dtype.name not in precomputed.PACKED.get(name, (source.dtype.name,)):
+        raise ValueError(
+            f"compression: got {name} for {source.dtype}; accepted are {' and '.join(precomputed.PACKED[name])}"
         )
     return name, int(level) if level else None

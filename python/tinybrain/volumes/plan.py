@@ -21,6 +21,7 @@ from typing import Any
 
 import numpy as np
 
+from tinybrain.volumes.progress import size_of
 from tinybrain.volumes.recipe import Part, Recipe
 from tinybrain.volumes.storage import Box, Shape
 
@@ -230,7 +231,7 @@ def make_plan(
     Raises
     ------
     TooLittleMemory
-        If the smallest block takes more than `budget`.
+        If that block, or else the smallest one, takes more than `budget`.
     """
     shapes = recipe.shapes(shape)
     stages: list[Stage] = []
@@ -298,26 +299,30 @@ def _stage(
             f"{recipe.num_mips}, or none"
         )
     fitting: list[tuple[int, Shape]] = []
-    needed = 0
+    needed, least = 0, shapes[first]
     for last in lasts:
-        unit = _unit(recipe, shapes, first, last, chunks)
-        needed = task_bytes(recipe, first, last, unit)
+        least = unit = _unit(recipe, shapes, first, last, chunks)
+        if block is not None:
+            least = _clipped(tuple(-(-b // u) * u for b, u in zip(block, unit, strict=True)), shapes[first])
+        needed = task_bytes(recipe, first, last, least)
         if needed <= budget:
-            fitting.append((last, unit))
+            fitting.append((last, least))
             if last == recipe.num_mips or recipe.restarts(last):
                 break
     if not fitting:
-        unit = _unit(recipe, shapes, first, lasts[-1], chunks)
-        why = f"the smallest block has {' x '.join(map(str, unit))} voxels"
-        if recipe.exact and recipe.method == "mode":
+        words = f"block has {' x '.join(map(str, least))} voxels"
+        why = f"the smallest {words}"
+        if block is not None:
+            why = f"the --{words} and takes {size_of(needed)}"
+        elif recipe.exact and recipe.method == "mode":
             why += ", as exact modes need whole cells of the last mip; fewer mips take less"
-        elif first == 0 and chunks[0] is not None and unit != _clipped(recipe.scale(first, lasts[-1]), shapes[first]):
+        elif first == 0 and chunks[0] is not None and least != _unit(recipe, shapes, first, lasts[-1], [None]):
             why += ", whole chunks (or shards) of the destination; smaller ones take less"
         raise TooLittleMemory(needed, why)
     # The deepest comes first in `fitting`; a shallower one that restarts from a mip needs no sums.
-    last, unit = fitting[-1] if recipe.restarts(fitting[-1][0]) else fitting[0]
-    source = source_chunk if first == 0 else (1,) * len(unit)
-    block = _block(recipe, shapes, first, last, unit, chunks, source, budget, block)
+    last, least = fitting[-1] if recipe.restarts(fitting[-1][0]) else fitting[0]
+    source = source_chunk if first == 0 else (1,) * len(least)
+    block = _block(recipe, shapes, first, last, least, chunks, source, budget) if block is None else least
     pieces = _pieces(recipe, first, last, block)[1:]
     direct = tuple(
         _whole_chunks(piece, chunks[k] or piece, shapes[k], block, shapes[first])
@@ -347,12 +352,9 @@ def _block(
     chunks: Sequence[Shape | None],
     source_chunk: Shape,
     budget: int,
-    wanted: Shape | None,
 ) -> Shape:
     """Return the block of a stage: whole units, and whole chunks of source and mips as far as the memory allows."""
     shape = shapes[first]
-    if wanted is not None:
-        return _clipped(tuple(-(-w // u) * u for w, u in zip(wanted, unit, strict=True)), shape)
     whole = task_bytes(recipe, first, last, shape)
     # At least eight blocks, so that some are read while others are written; but none smaller than 4 MiB for that.
     most = max(min(whole // 8, LARGE), 4 << 20, task_bytes(recipe, first, last, unit))

@@ -13,7 +13,8 @@ from tinybrain.volumes._extras import extra
 from tinybrain.volumes.storage import BuildError, read_json, write_json
 from tinybrain.volumes.target import NANOMETRES, Target
 
-ENCODINGS = ("raw", "compressed_segmentation", "jpeg", "png")
+ENCODINGS = {"raw": range(0), "compressed_segmentation": range(0), "jpeg": range(101), "png": range(10)}  # and levels
+PACKED = {"compressed_segmentation": ("uint32", "uint64"), "jpeg": ("uint8",), "png": ("uint8", "uint16")}
 DTYPES = ("uint8", "int8", "uint16", "int16", "uint32", "int32", "uint64", "float32")
 
 

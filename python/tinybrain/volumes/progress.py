@@ -53,7 +53,7 @@ class Lines(Progress):
         self.what, self.tasks, self.done, self.nbytes = what, tasks, done, 0
         self.began = self.last = time.monotonic()
         already = f", {done} done before" if done else ""
-        self.note(f"{what}: {tasks} tasks, {size_of(nbytes)} to read{already}")
+        self.note(f"{what}: {tasks} task{'s' * (tasks != 1)}, {size_of(nbytes)} to read{already}")
 
     def step(self, nbytes: int, tasks: int = 1) -> None:
         """Tell that tasks are done, which read so much."""

@@ -6,9 +6,9 @@ of the one before. With ``exact`` there is no chain: every mip is made of the vo
 Between two mips the *state* is what the rest of the pyramid needs to know of the voxels so far. Often that is the mip
 itself: modes, minima, maxima and strides are made from the mip before, and averages of 8- and 16-bit integers start
 afresh from a mip after every truncation period. Else it is the exact sum of every cell (in limbs of 32 bits where 63
-bits are too few) and, for sparse averages, how many voxels are in it; for floats halved, their mean in float64, which
-is the sum divided by a power of two and so the same bits. Exact modes can't be carried: they would need all labels of
-every cell.
+bits are too few) and, for sparse averages, how many voxels are in it. Of float64 it is the sum and what rounding took
+from it; of float32 and complex numbers halved the mean, the sum divided by a power of two. Exact modes can't be
+carried: they would need all labels of every cell.
 """
 
 from __future__ import annotations
@@ -145,9 +145,10 @@ class Recipe:
         dtype = np.dtype(self.dtype)
         wide = "complex128" if dtype.kind == "c" else "float64"
         if dtype.kind in "fc":
-            if self.halves(self.run_of(mip).factor):
+            rounds = dtype == np.float64
+            if self.halves(self.run_of(mip).factor) and not rounds:
                 return (Part("scaled", wide), *[Part("present", "float64")] * self.sparse)
-            return (Part("sums", wide), *[Part("counts", "int64")] * self.sparse)
+            return (Part("sums", wide, 1 + rounds), *[Part("counts", "int64")] * self.sparse)
         return (Part("sums", "int64", self.limbs), *[Part("counts", "int64")] * self.sparse)
 
     @property

@@ -16,13 +16,10 @@ from typing import Any
 
 from tinybrain.volumes._extras import extra
 from tinybrain.volumes.pyramid import Mip
-from tinybrain.volumes.storage import STATE
+from tinybrain.volumes.storage import PATIENCE, STATE
 
 Json = dict[str, Any]
 
-# A server that is not there should be told of in seconds: TensorStore's own patience is made for long jobs.
-_RETRIES = {"max_retries": 3, "initial_delay": "200ms", "max_delay": "2s"}
-PATIENCE = {f"{store}_request_retries": _RETRIES for store in ("http", "gcs", "s3")}
 ANSWER = 60  # seconds
 
 

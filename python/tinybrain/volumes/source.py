@@ -252,7 +252,7 @@ def _from_json(text: Any) -> tuple[dict[str, Any], About]:
 
 def _stored_at(url: str, name: str, may_be_incomplete: bool) -> tuple[dict[str, Any], About]:
     """Find out by its metadata what is stored at a URL."""
-    store = open_kvstore(url)
+    store = open_kvstore(url, patient=False)
     if not may_be_incomplete and read_key(store, STATE) is not None:
         raise BuildError(f"source: {name} is incomplete: its build is under way or was stopped; run it again to end it")
 
@@ -260,7 +260,10 @@ def _stored_at(url: str, name: str, may_be_incomplete: bool) -> tuple[dict[str, 
         return {"tensorstore": {"driver": driver, "kvstore": url + path, **more}, "name": name}
 
     if (info := read_json(store, "info")) is not None and "scales" in info:
-        folder = local_path(url + str(info["scales"][0].get("key", ""))) if info["scales"] else None
+        try:
+            folder = local_path(url + info["scales"][0]["key"])
+        except (KeyError, IndexError, TypeError):
+            raise ValueError(f"source: {name} has an info file without scales") from None
         if folder is not None and (chunk := compressed_file(folder)) is not None:
             raise ValueError(
                 f"source: {name} has chunks in compressed files such as {chunk}, as CloudVolume writes them, which "
@@ -352,8 +355,9 @@ def _axes_of(axes: str | None, about: About, stored: Any, name: str) -> str:
     """Names of the axes as stored: as given, as the source says, or x, y, z, c, t."""
     rank = len(stored.shape)
     axes = axes or about.axes
-    if axes is None:
-        axes = {2: "xy", 3: "xyz", 4: "xyzc", 5: "xyzct"}.get(rank, "")
+    if not 2 <= rank <= len(AXES):
+        raise ValueError(f"source: {name} has shape {tuple(stored.shape)}; accepted are 2 to {len(AXES)} axes")
+    axes = AXES[:rank] if axes is None else axes
     axes = axes.lower().replace(",", "")
     if len(axes) != rank or len(set(axes)) != rank or not set(axes) <= set(AXES) or not {"x", "y"} <= set(axes):
         raise ValueError(

@@ -2,13 +2,16 @@
 
 A sum of integers is exact. It is an array of *limbs*, the first axis: one int64, or where 62 bits may be too few,
 several of 32 bits, least first, each in an int64 that has room for what is added up until `normal` moves the excess
-on; the last one has
-the sign. Division is done in int64 where a sum fits, and in Python's integers for the few that don't.
+on; the last one has the sign. Division is done in int64 where a sum fits, and in Python's
+integers for the few that don't.
+
+A sum of floats has one limb, or two where its last bit would depend on the order of its terms: the sum, and what
+rounding took from it (D. E. Knuth's exact sum of two floats, TAOCP 2, 4.2.2).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -20,7 +23,9 @@ _MASK = (1 << _LIMB) - 1
 
 
 def limbs_of(voxels: Array, limbs: int) -> Array:
-    """Return integers as sums of several limbs."""
+    """Return integers as sums of several limbs, float64 as sums of two."""
+    if voxels.dtype.kind == "f":
+        return np.stack([voxels, np.zeros_like(voxels)])
     parts = [voxels.astype(np.int64)]
     if voxels.dtype.itemsize == 8:
         parts = [
@@ -30,29 +35,51 @@ def limbs_of(voxels: Array, limbs: int) -> Array:
     return normal(np.stack(parts + [np.zeros_like(parts[0])] * (limbs - len(parts))))
 
 
-def fold(values: Array, factor: Sequence[int], twice: Sequence[bool]) -> Array:
+def fold(
+    values: Array, factor: Sequence[int], twice: Sequence[bool], plus: Callable[[Array, Array], object] | None = None
+) -> Array:
     """Add up the cells of an array; the last cell of an axis may be smaller.
 
-    `twice` says along which axes a trailing cell of one voxel, where a cell has more, counts twice.
+    `twice` says along which axes a trailing cell of one voxel, where a cell has more, counts twice; `plus` how to add
+    terms to sums in place, if not by ``+=``.
 
     Examples
     --------
     >>> fold(np.array([1, 2, 5]), (2,), (True,)), fold(np.array([1, 2, 5]), (2,), (False,))
     (array([ 3, 10]), array([3, 5]))
     """
+    plus = plus or (lambda sums, terms: np.add(sums, terms, out=sums))
     for axis, f in enumerate(factor):
         extent = values.shape[axis]
         if f == 1:
             continue
-        rows = values.swapaxes(0, axis)
-        folded = rows[::f].copy(order="K")
+        folded = values[_along(axis, slice(None, None, f))].copy(order="K")
         for offset in range(1, min(f, extent)):
-            part = rows[offset::f]
-            folded[: len(part)] += part
+            part = values[_along(axis, slice(offset, None, f))]
+            plus(folded[_along(axis, slice(part.shape[axis]))], part)
         if twice[axis] and extent % f == 1:
-            folded[-1:] += folded[-1:]
-        values = folded.swapaxes(0, axis)
+            folded[_along(axis, slice(-1, None))] *= 2
+        values = folded
     return values
+
+
+def _along(axis: int, part: slice) -> tuple[slice, ...]:
+    return (slice(None),) * axis + (part,)
+
+
+def fold_sums(sums: Array, factor: Sequence[int], twice: Sequence[bool]) -> Array:
+    """As `fold`, of sums."""
+    floats = sums.dtype.kind in "fc"
+    folded = fold(sums, (1, *factor), (False, *twice), _plus_floats if floats and len(sums) == 2 else None)
+    return folded if floats else normal(folded)
+
+
+def _plus_floats(sums: Array, terms: Array) -> None:
+    total = sums[0] + terms[0]
+    taken = total - sums[0]
+    lost = (sums[0] - (total - taken)) + (terms[0] - taken) + (sums[1] + terms[1])
+    sums[0] = total
+    sums[1] = np.where(np.isfinite(lost), lost, 0)  # infinity and NaN have lost nothing
 
 
 def normal(sums: Array) -> Array:

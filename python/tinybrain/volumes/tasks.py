@@ -27,11 +27,13 @@ from tinybrain.volumes.recipe import Part
 from tinybrain.volumes.storage import (
     Box,
     BuildError,
+    Heap,
     Pipe,
+    Stopped,
     context,
     extents,
     inner,
-    one_heap,
+    laid_out,
     one_line,
     open_kvstore,
     ordered,
@@ -42,25 +44,29 @@ from tinybrain.volumes.storage import (
 )
 from tinybrain.volumes.target import Target
 
+_NUMBERS = ("threads", "memory", "traffic", "at_once")
+
 
 @dataclass(frozen=True)
 class Job:
     """A build: where from, where to, and how.
 
-    `traffic` is how many bytes of one task may be read or written at a time, `at_once` how many tasks one process runs.
+    `memory` is how many bytes one process may take, `traffic` how many of one task may be read or written at a time,
+    `at_once` how many tasks one process runs.
     """
 
     source: dict[str, Any]
     target: Target
     plan: Plan
     threads: int
+    memory: int
     traffic: int
     at_once: int
 
     def to_json(self) -> str:
         """Return the job as text."""
         fields = {"source": self.source, "target": self.target.to_json(), "plan": self.plan.to_json()}
-        return json.dumps({**fields, "threads": self.threads, "traffic": self.traffic, "at_once": self.at_once})
+        return json.dumps(fields | {name: getattr(self, name) for name in _NUMBERS})
 
     @classmethod
     def from_json(cls, text: str) -> Job:
@@ -68,7 +74,7 @@ class Job:
         fields = json.loads(text)
         to = Target.from_json(fields["target"])
         plan = Plan.from_json(to.recipe, fields["plan"])
-        return cls(fields["source"], to, plan, fields["threads"], fields["traffic"], fields["at_once"])
+        return cls(fields["source"], to, plan, **{name: fields[name] for name in _NUMBERS})
 
 
 class Runner:
@@ -77,7 +83,7 @@ class Runner:
     def __init__(self, job: Job) -> None:
         self.job, self.plan, self.recipe = job, job.plan, job.plan.recipe
         self.stop = threading.Event()
-        one_heap()
+        self.heap = Heap(job.memory)
         self.context = context(job.threads or len_of_cores())
         self.source = source.reopen(job.source, self.context)
         self.shapes = self.recipe.shapes(self.plan.shape)
@@ -222,7 +228,7 @@ class Runner:
         for tile in tiles(box, chunk, pipe.piece // voxels.itemsize, order):
             nbytes = math.prod(extents(tile)) * voxels.itemsize
             pipe.make_room(nbytes)
-            some = voxels[within(tile, box[0])]
+            some = laid_out(voxels[within(tile, box[0])], order)
             if sharded:  # else every chunk would be added to its shard on its own
                 transaction = extra("tensorstore").Transaction()
                 try:
@@ -236,7 +242,12 @@ class Runner:
                 pipe.add(nbytes, future)
 
     def _pipe(self, doing: str) -> Pipe:
-        return Pipe(self.job.traffic, self.stop, doing)
+        return Pipe(self.job.traffic, self._breathe, doing)
+
+    def _breathe(self) -> None:
+        if self.stop.is_set():
+            raise Stopped("stopped")
+        self.heap.trim()
 
 
 def _words(box: Box) -> str:

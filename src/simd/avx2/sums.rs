@@ -2,6 +2,8 @@
 
 use super::mend;
 use crate::simd::Halving;
+use crate::simd::halves::Halves;
+use crate::simd::two_floats::TwoFloats;
 use crate::simd::vectors::{Pairs, Sums};
 use std::arch::x86_64::*;
 
@@ -19,17 +21,22 @@ macro_rules! sums {
             #[inline(always)]
             unsafe fn adjacent($a: __m256i, $b: __m256i) -> __m256i {
                 // SAFETY: the caller has AVX2.
-                unsafe { mend($adjacent) }
+                unsafe { $adjacent }
             }
         }
     )*};
 }
 sums! {
-    WordSums, |a, b| _mm256_add_epi16(a, b), _mm256_hadd_epi16(a, b);
-    DoubleSums, |a, b| _mm256_add_epi32(a, b), _mm256_hadd_epi32(a, b);
-    QuadSums, |a, b| _mm256_add_epi64(a, b), _mm256_add_epi64(_mm256_unpacklo_epi64(a, b), _mm256_unpackhi_epi64(a, b));
+    WordSums, |a, b| _mm256_add_epi16(a, b), mend(_mm256_hadd_epi16(a, b));
+    DoubleSums, |a, b| _mm256_add_epi32(a, b), mend(_mm256_hadd_epi32(a, b));
+    QuadSums, |a, b| _mm256_add_epi64(a, b),
+        mend(_mm256_add_epi64(_mm256_unpacklo_epi64(a, b), _mm256_unpackhi_epi64(a, b)));
+    HalvesSums, |a, b| _mm256_add_epi64(a, b),
+        _mm256_add_epi64(_mm256_permute2x128_si256::<0x20>(a, b), _mm256_permute2x128_si256::<0x31>(a, b));
+    TwoFloatsSums, |a, b| add_two_floats(a, b),
+        add_two_floats(_mm256_permute2x128_si256::<0x20>(a, b), _mm256_permute2x128_si256::<0x31>(a, b));
     FloatSums, |a, b| _mm256_castpd_si256(_mm256_add_pd(_mm256_castsi256_pd(a), _mm256_castsi256_pd(b))),
-        _mm256_castpd_si256(_mm256_hadd_pd(_mm256_castsi256_pd(a), _mm256_castsi256_pd(b)));
+        mend(_mm256_castpd_si256(_mm256_hadd_pd(_mm256_castsi256_pd(a), _mm256_castsi256_pd(b))));
 }
 
 macro_rules! pairs {
@@ -109,8 +116,15 @@ pairs! {
         _mm256_min_epu32(v, _mm256_set1_epi32(1)), _mm256_cvtepi32_epi64, |low, high, by| {
         mend(pack_quads(signed_quads(low, by), signed_quads(high, by)))
     };
+    U64Pairs, u64, Halves<u64>, HalvesSums, |v| u64_pairs(v), u64_occupied(v), _mm256_cvtepu32_epi64,
+        |low, high, by| halves_over::<false>(low, high, by);
+    // Again with the zero moved.
+    I64Pairs, i64, Halves<i64>, HalvesSums,
+        |v| _mm256_sub_epi64(u64_pairs(_mm256_xor_si256(v, _mm256_set1_epi64x(i64::MIN))), high_halves(1 << 32)),
+        u64_occupied(v), widen_i64, |low, high, by| halves_over::<true>(low, high, by);
     F32Pairs, f32, f64, FloatSums, |v| f32_pairs(v), f32_occupied(v), widen_floats,
         |low, high, by| f32_narrow(low, high, by);
+    F64Pairs, f64, TwoFloats, TwoFloatsSums, |v| f64_pairs(v), f64_occupied(v), widen_f64, |low, high, by| f64_narrow(low, high, by);
 }
 
 /// The low halves of the quads of a and b, lane by lane.
@@ -160,6 +174,54 @@ fn signed_quads(v: __m256i, by: Halving) -> __m256i {
     _mm256_srl_epi64(_mm256_add_epi64(_mm256_add_epi64(v, _mm256_set1_epi64x(by.bias() as i64)), more), shift)
 }
 
+/// Sums of halves by a power of two, which is at most 2^32: the high ones move up by what it leaves of their 32 places, and no bit
+/// of them is lost.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn halves_over<const SIGNED: bool>(a: __m256i, b: __m256i, by: Halving) -> __m256i {
+    debug_assert!(by.shift <= 32);
+    let (low, high) = (_mm256_unpacklo_epi64(a, b), _mm256_unpackhi_epi64(a, b));
+    let up = _mm256_sll_epi64(high, _mm_cvtsi32_si128(32 - by.shift as i32));
+    let over = |low| _mm256_add_epi64(up, _mm256_srl_epi64(low, _mm_cvtsi32_si128(by.shift as i32)));
+    let (part, (_, mask)) = if SIGNED && !by.nearest {
+        // The sign of the whole sum.
+        let carried = _mm256_add_epi64(high, _mm256_srli_epi64::<32>(low));
+        (_mm256_cmpgt_epi64(_mm256_setzero_si256(), carried), by.signed(i64::BITS))
+    } else {
+        (over(low), by.unsigned())
+    };
+    let more = _mm256_and_si256(part, _mm256_set1_epi64x(mask as i64));
+    mend(over(_mm256_add_epi64(_mm256_add_epi64(low, _mm256_set1_epi64x(by.bias() as i64)), more)))
+}
+
+/// A number in the high halves.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn high_halves(number: i64) -> __m256i {
+    _mm256_setr_epi64x(0, number, 0, number)
+}
+
+#[inline]
+#[target_feature(enable = "avx2")]
+fn widen_i64(v: __m128i) -> __m256i {
+    let v = _mm_xor_si128(v, _mm_set1_epi64x(i64::MIN));
+    _mm256_sub_epi64(_mm256_cvtepu32_epi64(v), high_halves(1 << 31))
+}
+
+/// The low halves of the first and the second of a pair added up, and the high ones.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn u64_pairs(v: __m256i) -> __m256i {
+    let zero = _mm256_setzero_si256();
+    _mm256_add_epi64(_mm256_unpacklo_epi32(v, zero), _mm256_unpackhi_epi32(v, zero))
+}
+
+#[inline]
+#[target_feature(enable = "avx2")]
+fn u64_occupied(v: __m256i) -> __m256i {
+    _mm256_add_epi64(_mm256_cmpeq_epi64(v, _mm256_setzero_si256()), _mm256_set1_epi64x(1))
+}
+
 #[inline]
 #[target_feature(enable = "avx2")]
 fn widen_floats(v: __m128i) -> __m256i {
@@ -198,6 +260,61 @@ fn f32_occupied(v: __m256i) -> __m256i {
     // Unordered or not equal: NaN is a value, -0.0 is background.
     let value = _mm256_cmp_ps::<_CMP_NEQ_UQ>(_mm256_castsi256_ps(v), _mm256_setzero_ps());
     _mm256_castps_si256(_mm256_and_ps(value, _mm256_set1_ps(1.0)))
+}
+
+/// The sum of two floats, and what rounding took from it.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn exact_sum(a: __m256d, b: __m256d) -> (__m256d, __m256d) {
+    let sum = _mm256_add_pd(a, b);
+    let taken = _mm256_sub_pd(sum, a);
+    (sum, _mm256_add_pd(_mm256_sub_pd(a, _mm256_sub_pd(sum, taken)), _mm256_sub_pd(b, taken)))
+}
+
+/// Sums in the even places, and in the odd ones what is lost, unless that is infinite or NaN: then it is no number less itself.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn two_floats(sum: __m256d, lost: __m256d) -> __m256i {
+    let finite = _mm256_cmp_pd::<_CMP_EQ_OQ>(_mm256_sub_pd(lost, lost), _mm256_setzero_pd());
+    _mm256_castpd_si256(_mm256_blend_pd::<0b1010>(sum, _mm256_and_pd(finite, lost)))
+}
+
+#[inline]
+#[target_feature(enable = "avx2")]
+fn add_two_floats(a: __m256i, b: __m256i) -> __m256i {
+    let (sum, lost) = exact_sum(_mm256_castsi256_pd(a), _mm256_castsi256_pd(b));
+    // In the odd places, the sum is that of what was lost before.
+    two_floats(sum, _mm256_add_pd(_mm256_movedup_pd(lost), sum))
+}
+
+#[inline]
+#[target_feature(enable = "avx2")]
+fn f64_pairs(v: __m256i) -> __m256i {
+    let v = _mm256_castsi256_pd(v);
+    let (sum, lost) = exact_sum(v, _mm256_permute_pd::<0b0101>(v));
+    two_floats(sum, lost)
+}
+
+#[inline]
+#[target_feature(enable = "avx2")]
+fn f64_occupied(v: __m256i) -> __m256i {
+    let value = _mm256_cmp_pd::<_CMP_NEQ_UQ>(_mm256_castsi256_pd(v), _mm256_setzero_pd());
+    _mm256_castpd_si256(_mm256_and_pd(value, _mm256_set1_pd(1.0)))
+}
+
+#[inline]
+#[target_feature(enable = "avx2")]
+fn widen_f64(v: __m128i) -> __m256i {
+    let zero = _mm_setzero_si128();
+    _mm256_set_m128i(_mm_unpackhi_epi64(v, zero), _mm_unpacklo_epi64(v, zero))
+}
+
+#[inline]
+#[target_feature(enable = "avx2")]
+fn f64_narrow(low: __m256i, high: __m256i, by: Halving) -> __m256i {
+    let by = _mm256_set1_pd(f64::from_bits((1023 - u64::from(by.shift)) << 52));
+    let sums = _mm256_hadd_pd(_mm256_castsi256_pd(low), _mm256_castsi256_pd(high));
+    mend(_mm256_castpd_si256(_mm256_mul_pd(sums, by)))
 }
 
 /// Sums of bytes by counts of at most 8: times 2, times 2^15 / count rounded up, in the high half of the product. What rounding up adds is

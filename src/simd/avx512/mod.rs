@@ -11,7 +11,8 @@ pub use labels::{
     U64Order, Words,
 };
 pub use sums::{
-    DoubleSums, F32Pairs, FloatSums, I8Pairs, I16Pairs, I32Pairs, QuadSums, U8Pairs, U16Pairs, U32Pairs, WordSums,
+    DoubleSums, F32Pairs, F64Pairs, FloatSums, HalvesSums, I8Pairs, I16Pairs, I32Pairs, I64Pairs, QuadSums,
+    TwoFloatsSums, U8Pairs, U16Pairs, U32Pairs, U64Pairs, WordSums,
 };
 
 use super::avx2::cells;

@@ -2,6 +2,8 @@
 
 use super::{doubles, mend, quads, words};
 use crate::simd::Halving;
+use crate::simd::halves::Halves;
+use crate::simd::two_floats::TwoFloats;
 use crate::simd::vectors::{Pairs, Sums};
 use std::arch::x86_64::*;
 
@@ -31,6 +33,10 @@ sums! {
     DoubleSums, |a, b| _mm512_add_epi32(a, b),
         doubles::<false>(_mm512_add_epi32(a, _mm512_srli_epi64::<32>(a)), _mm512_add_epi32(b, _mm512_srli_epi64::<32>(b)));
     QuadSums, |a, b| _mm512_add_epi64(a, b), _mm512_add_epi64(quads::<false>(a, b), quads::<true>(a, b));
+    HalvesSums, |a, b| _mm512_add_epi64(a, b),
+        _mm512_add_epi64(_mm512_shuffle_i64x2::<0b10_00_10_00>(a, b), _mm512_shuffle_i64x2::<0b11_01_11_01>(a, b));
+    TwoFloatsSums, |a, b| add_two_floats(a, b),
+        add_two_floats(_mm512_shuffle_i64x2::<0b10_00_10_00>(a, b), _mm512_shuffle_i64x2::<0b11_01_11_01>(a, b));
     FloatSums, |a, b| add_floats(a, b), add_floats(quads::<false>(a, b), quads::<true>(a, b));
 }
 
@@ -111,8 +117,15 @@ pairs! {
         _mm512_min_epu32(v, _mm512_set1_epi32(1)), _mm512_cvtepi32_epi64, |low, high, by| {
         doubles::<false>(signed_quads(low, by), signed_quads(high, by))
     };
+    U64Pairs, u64, Halves<u64>, HalvesSums, |v| u64_pairs(v), _mm512_min_epu64(v, _mm512_set1_epi64(1)), _mm512_cvtepu32_epi64,
+        |low, high, by| halves_over::<false>(low, high, by);
+    // The zero is moved, and moved back twice.
+    I64Pairs, i64, Halves<i64>, HalvesSums,
+        |v| _mm512_sub_epi64(u64_pairs(_mm512_xor_si512(v, _mm512_set1_epi64(i64::MIN))), high_halves(1 << 32)),
+        _mm512_min_epu64(v, _mm512_set1_epi64(1)), widen_i64, |low, high, by| halves_over::<true>(low, high, by);
     F32Pairs, f32, f64, FloatSums, |v| f32_pairs(v), f32_occupied(v), widen_floats,
         |low, high, by| f32_narrow(low, high, by);
+    F64Pairs, f64, TwoFloats, TwoFloatsSums, |v| f64_pairs(v), f64_occupied(v), widen_f64, |low, high, by| f64_narrow(low, high, by);
 }
 
 macro_rules! halvings {
@@ -140,6 +153,49 @@ halvings! {
     unsigned_words, unsigned, _mm512_srl_epi16, _mm512_add_epi16, _mm512_set1_epi16 as i16;
     unsigned_doubles, unsigned, _mm512_srl_epi32, _mm512_add_epi32, _mm512_set1_epi32 as i32;
     unsigned_quads, unsigned, _mm512_srl_epi64, _mm512_add_epi64, _mm512_set1_epi64 as i64;
+}
+
+/// Sums of halves by a power of two, which is at most 2^32: the high ones move up by what it leaves of their 32 places, and no bit
+/// of them is lost.
+#[inline]
+#[target_feature(enable = "avx2,avx512f,avx512bw,avx512dq,avx512vl,avx512vbmi")]
+fn halves_over<const SIGNED: bool>(a: __m512i, b: __m512i, by: Halving) -> __m512i {
+    debug_assert!(by.shift <= 32);
+    // SAFETY: the instructions are there.
+    let (low, high) = unsafe { (quads::<false>(a, b), quads::<true>(a, b)) };
+    let up = _mm512_sll_epi64(high, _mm_cvtsi32_si128(32 - by.shift as i32));
+    let over = |low| _mm512_add_epi64(up, _mm512_srl_epi64(low, _mm_cvtsi32_si128(by.shift as i32)));
+    let (part, (_, mask)) = if SIGNED && !by.nearest {
+        // The sign of the whole sum.
+        let carried = _mm512_add_epi64(high, _mm512_srli_epi64::<32>(low));
+        (_mm512_srai_epi64::<63>(carried), by.signed(i64::BITS))
+    } else {
+        (over(low), by.unsigned())
+    };
+    let more = _mm512_and_si512(part, _mm512_set1_epi64(mask as i64));
+    over(_mm512_add_epi64(_mm512_add_epi64(low, _mm512_set1_epi64(by.bias() as i64)), more))
+}
+
+/// A number in the high halves.
+#[inline]
+#[target_feature(enable = "avx2,avx512f,avx512bw,avx512dq,avx512vl,avx512vbmi")]
+fn high_halves(number: i64) -> __m512i {
+    _mm512_setr_epi64(0, number, 0, number, 0, number, 0, number)
+}
+
+#[inline]
+#[target_feature(enable = "avx2,avx512f,avx512bw,avx512dq,avx512vl,avx512vbmi")]
+fn widen_i64(v: __m256i) -> __m512i {
+    let v = _mm256_xor_si256(v, _mm256_set1_epi64x(i64::MIN));
+    _mm512_sub_epi64(_mm512_cvtepu32_epi64(v), high_halves(1 << 31))
+}
+
+/// The low halves of the first and the second of a pair added up, and the high ones.
+#[inline]
+#[target_feature(enable = "avx2,avx512f,avx512bw,avx512dq,avx512vl,avx512vbmi")]
+fn u64_pairs(v: __m512i) -> __m512i {
+    let zero = _mm512_setzero_si512();
+    _mm512_add_epi64(_mm512_unpacklo_epi32(v, zero), _mm512_unpackhi_epi32(v, zero))
 }
 
 #[inline]
@@ -179,6 +235,61 @@ fn f32_narrow(low: __m512i, high: __m512i, by: Halving) -> __m512i {
     let low = _mm512_cvtpd_ps(_mm512_mul_pd(_mm512_castsi512_pd(low), by));
     let high = _mm512_cvtpd_ps(_mm512_mul_pd(_mm512_castsi512_pd(high), by));
     _mm512_castps_si512(_mm512_insertf32x8::<1>(_mm512_castps256_ps512(low), high))
+}
+
+/// The sum of two floats, and what rounding took from it.
+#[inline]
+#[target_feature(enable = "avx2,avx512f,avx512bw,avx512dq,avx512vl,avx512vbmi")]
+fn exact_sum(a: __m512d, b: __m512d) -> (__m512d, __m512d) {
+    let sum = _mm512_add_pd(a, b);
+    let taken = _mm512_sub_pd(sum, a);
+    (sum, _mm512_add_pd(_mm512_sub_pd(a, _mm512_sub_pd(sum, taken)), _mm512_sub_pd(b, taken)))
+}
+
+/// Sums in the even places, and in the odd ones what is lost, unless that is infinite or NaN.
+#[inline]
+#[target_feature(enable = "avx2,avx512f,avx512bw,avx512dq,avx512vl,avx512vbmi")]
+fn two_floats(sum: __m512d, lost: __m512d) -> __m512i {
+    let finite = !_mm512_fpclass_pd_mask::<0x99>(lost);
+    _mm512_castpd_si512(_mm512_mask_mov_pd(_mm512_maskz_mov_pd(finite, lost), 0x55, sum))
+}
+
+#[inline]
+#[target_feature(enable = "avx2,avx512f,avx512bw,avx512dq,avx512vl,avx512vbmi")]
+fn add_two_floats(a: __m512i, b: __m512i) -> __m512i {
+    let (sum, lost) = exact_sum(_mm512_castsi512_pd(a), _mm512_castsi512_pd(b));
+    // In the odd places, the sum is that of what was lost before.
+    two_floats(sum, _mm512_add_pd(_mm512_movedup_pd(lost), sum))
+}
+
+#[inline]
+#[target_feature(enable = "avx2,avx512f,avx512bw,avx512dq,avx512vl,avx512vbmi")]
+fn f64_pairs(v: __m512i) -> __m512i {
+    let v = _mm512_castsi512_pd(v);
+    let (sum, lost) = exact_sum(v, _mm512_permute_pd::<0x55>(v));
+    two_floats(sum, lost)
+}
+
+#[inline]
+#[target_feature(enable = "avx2,avx512f,avx512bw,avx512dq,avx512vl,avx512vbmi")]
+fn f64_occupied(v: __m512i) -> __m512i {
+    let value = _mm512_cmp_pd_mask::<_CMP_NEQ_UQ>(_mm512_castsi512_pd(v), _mm512_setzero_pd());
+    _mm512_castpd_si512(_mm512_maskz_mov_pd(value, _mm512_set1_pd(1.0)))
+}
+
+#[inline]
+#[target_feature(enable = "avx2,avx512f,avx512bw,avx512dq,avx512vl,avx512vbmi")]
+fn widen_f64(v: __m256i) -> __m512i {
+    _mm512_maskz_expand_epi64(0x55, _mm512_castsi256_si512(v))
+}
+
+#[inline]
+#[target_feature(enable = "avx2,avx512f,avx512bw,avx512dq,avx512vl,avx512vbmi")]
+fn f64_narrow(low: __m512i, high: __m512i, by: Halving) -> __m512i {
+    let by = _mm512_set1_pd(f64::from_bits((1023 - u64::from(by.shift)) << 52));
+    // SAFETY: the instructions are there.
+    let (sum, lost) = unsafe { (quads::<false>(low, high), quads::<true>(low, high)) };
+    _mm512_castpd_si512(_mm512_mul_pd(_mm512_add_pd(_mm512_castsi512_pd(sum), _mm512_castsi512_pd(lost)), by))
 }
 
 /// Sums of bytes by counts of at most 8: times 2, times 2^15 / count rounded up, in the high half of the product. What rounding up adds is
