@@ -450,8 +450,8 @@ impl<T, A, R: Render<T, A>> Kernel for RenderRow<'_, T, A, R> {
     }
 }
 
-/// How many panels, and how many rows of each, are folded side by side: all, or parts that differ little, and whole slices of a cell if they
-/// are not too large for that.
+/// How many panels, and how many rows of each, are folded side by side: all, or parts that differ little, and whole slices of a
+/// cell if they are not too large for that.
 fn side(panels: usize, rows: usize) -> (usize, usize) {
     let even = |n: usize, most: usize| n.div_ceil(n.div_ceil(most));
     if rows > FOLDED { (1, even(rows, FOLDED)) } else { (even(panels, FOLDED / rows), rows) }

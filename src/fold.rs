@@ -1,8 +1,8 @@
 //! Folding: cells of a panel added up, level after level. Averages fold with +, minima and maxima with min and max.
 //!
-//! Rows of a cell are folded side by side into a row of sums, further ones added to the same sums; at most two columns of a cell at first.
-//! The sums of wider cells are then folded on along x, by one prime factor after the other. Sums of floats depend on the order: cells of a
-//! line, then pairs of lines, which are added one after the other onto what is there, on every backend.
+//! Rows of a cell are folded side by side into a row of sums, further ones added to the same sums; at most two columns of a
+//! cell at first. The sums of wider cells are then folded on along x, by one prime factor after the other. Sums of floats depend
+//! on the order: cells of a line, then pairs of lines, which are added one after the other onto what is there, on every backend.
 
 use crate::simd::lines::Line;
 use crate::simd::scalar::each_cell;
@@ -54,8 +54,8 @@ pub trait Summand<A: Sum>: Copy {
         any_cells::<Self, A, ADD>(line, fx, sums, Self::lift);
     }
 
-    /// How many columns of cells of `fx` are best folded first, with all lines or with the one that is `alone`; the sums of these are
-    /// folded on by [`prime`] after prime.
+    /// How many columns of cells of `fx` are best folded first, with all lines or with the one that is `alone`; the sums of
+    /// these are folded on by [`prime`] after prime.
     fn first_step(fx: usize, alone: bool) -> usize {
         if alone { fx } else { few_first(fx) }
     }

@@ -180,8 +180,9 @@ pub trait Mean<A: Quotient>: Summand<A> {
     }
 }
 
-/// Up to which number quotients that have so many bits are right if they are made with a reciprocal in float32. Half a unit added to the sum keeps a
-/// quotient at least 1 / (2 by) from the next integers; two roundings move one below 2^8 by less than 1 / 2^15, one below 2^16 by less than 1 / 2^7.
+/// Up to which number quotients that have so many bits are right if they are made with a reciprocal in float32. Half a unit
+/// added to the sum keeps a quotient at least 1 / (2 by) from the next integers; two roundings move one below 2^8 by less than
+/// 1 / 2^15, one below 2^16 by less than 1 / 2^7.
 const fn most_divisor(bits: u32) -> u128 {
     (1 << (22 - bits)) - 1
 }

@@ -4,10 +4,12 @@
 //! Each loop says how many of its results are done; what is left of a row behind the last full vector goes to the scalar
 //! definition.
 
+mod columns;
 mod folds;
 mod modes;
 
-pub use folds::{byte_cells, cells_of_sums, sums, wide_cells, wider_sums};
+pub use columns::{byte_cells, cells_of_sums, wide_cells};
+pub use folds::{sums, wider_sums};
 pub use modes::{compare, count_rows, find, modes, tell_apart};
 
 use super::lines::Line;
