@@ -5,7 +5,7 @@
 //! cells are whole after one look and their sums need not leave the registers; memory is asked for in the order of its
 //! addresses, ahead of the reads. Cells of several panels (many slices, or pieces of large cells) stay pending until the last has come.
 
-use crate::fold::{Fold, Shape, Sum, Summand, What, fold_rest};
+use crate::fold::{Fold, Shape, Sum, Summand, What, fold_rest, prime};
 use crate::grid::{Ascent, Edge, Grid, Pooling, SIBLINGS};
 use crate::simd::lines::{CellLines, Line};
 use crate::simd::tiles::Tile;
@@ -96,7 +96,7 @@ pub struct Sums<T, N, A, D> {
 struct Level<A> {
     sums: Vec<A>,
     counts: Vec<A>,
-    /// A row of the level below, summed up over the rows of a cell; and of counts.
+    /// Sums of a row whose cells are not yet folded along x, and what they are folded into.
     columns: [Vec<A>; 2],
 }
 
@@ -365,51 +365,72 @@ fn fold_panels<S: Summand<A>, T, A: Sum, R: Render<T, A>>(
     level: &mut Level<A>,
     mut out: Option<&mut PanelMut<'_, T>>,
 ) {
-    let shape = step.shape;
     let (counted, what) = counted.map_or((from, What::Presence), |counts| (counts, What::Value));
-    // Rows of wide cells are added up first, which vectors do best, and then folded once.
-    let (fx, width) = (shape.factor[0], from[0].cols());
-    let [mut wide, mut wide_counts] = std::mem::take(&mut level.columns);
-    if fx > 2 {
-        wide.resize(width, A::default());
-        wide_counts.resize(if level.counts.is_empty() { 0 } else { width }, A::default());
-    }
+    let mut columns = std::mem::take(&mut level.columns);
+    let mut lines = [Line::here(&[]); FOLDED];
     for j in rows {
-        let (cell, times) = step.cell(j, from[0].rows());
+        let cell = step.cell(j, from[0].rows());
         let (sums, counts) = level.row(j, step.cols);
-        let columns = fx > 2 && cell.len() * from.len() * times > 1;
-        let (rows, to, count) = if columns {
-            (Shape { factor: [1, 1], ..shape }, &mut wide[..], &mut wide_counts[..])
-        } else {
-            (shape, &mut *sums, &mut *counts)
-        };
-        let mut add = !columns && !step.first;
-        for _ in 0..times {
-            let mut at = (0, cell.start);
-            while at.0 < from.len() {
-                let mut also = at;
-                let (lines, n) = group(from, &cell, &mut at);
-                backend.run(Fold { lines: &lines[..n], shape: rows, add, to: &mut *to, what: What::Value });
-                if !count.is_empty() {
-                    let (lines, n) = group(counted, &cell, &mut also);
-                    backend.run(Fold { lines: &lines[..n], shape: rows, add, to: &mut *count, what });
-                }
-                add = true;
-            }
-        }
-        if columns {
-            let (add, what) = (!step.first, What::Value);
-            backend.run(Fold { lines: &[Line::here(&wide)], shape, add, to: &mut *sums, what });
-            if !counts.is_empty() {
-                backend.run(Fold { lines: &[Line::here(&wide_counts)], shape, add, to: &mut *counts, what });
-            }
+        fold_row(backend, step, from, &cell, What::Value, &mut lines, &mut columns, sums);
+        if !counts.is_empty() {
+            fold_row(backend, step, counted, &cell, what, &mut lines, &mut columns, counts);
         }
         if let Some(out) = &mut out {
             let (last, out) = (j + 1 == step.rows, out.row_mut(j));
             backend.run(RenderRow { render, by: &step.by, last, sums, counts, out });
         }
     }
-    level.columns = [wide, wide_counts];
+    level.columns = columns;
+}
+
+/// Folds the lines of a row of cells, each `times`: those of wide cells into columns first, and these, along x, in the end into `to`.
+#[allow(clippy::too_many_arguments)]
+fn fold_row<'a, S: Summand<A>, A: Sum, D>(
+    backend: Backend,
+    step: &Step<D>,
+    from: &[Panel<'a, S>],
+    (cell, times): &(Range<usize>, usize),
+    what: What,
+    lines: &mut [Line<'a, S>; FOLDED],
+    [columns, spare]: &mut [Vec<A>; 2],
+    to: &mut [A],
+) {
+    let (shape, add) = (step.shape, !step.first);
+    let [fx, fy] = shape.factor;
+    let alone = cell.len() * from.len() * times == 1 && what == What::Value;
+    let first = if fx > 2 { S::first_step(fx, alone) } else { fx };
+    let mut rest = fx / first;
+    let mut len = from[0].cols().div_ceil(first);
+    if rest > 1 {
+        columns.resize(columns.len().max(len), A::default());
+    }
+    let side = side(from.len(), cell.len());
+    let mut first_add = rest == 1 && add;
+    for _ in 0..*times {
+        for panels in from.chunks(side.0) {
+            for y in cell.clone().step_by(side.1) {
+                let lines = beside(panels, y..cell.end.min(y + side.1), from.len(), lines);
+                let to = if rest == 1 { &mut *to } else { &mut columns[..len] };
+                let shape = Shape { factor: [first, fy], ..shape };
+                backend.run(Fold { lines, shape, add: first_add, to, what });
+                first_add = true;
+            }
+        }
+    }
+    while rest > 1 {
+        let by = prime(rest);
+        rest /= by;
+        let from = Line::here(&columns[..len]);
+        len = len.div_ceil(by);
+        let shape = Shape { factor: [by, fy], ..shape };
+        if rest == 1 {
+            backend.run(Fold { lines: &[from], shape, add, to: &mut *to, what: What::Value });
+        } else {
+            spare.resize(spare.len().max(len), A::default());
+            backend.run(Fold { lines: &[from], shape, add: false, to: &mut spare[..len], what: What::Value });
+            std::mem::swap(columns, spare);
+        }
+    }
 }
 
 /// Writes the voxels of a row.
@@ -429,21 +450,27 @@ impl<T, A, R: Render<T, A>> Kernel for RenderRow<'_, T, A, R> {
     }
 }
 
-/// The next rows of a cell that are folded side by side, [`FOLDED`] if there are so many, and how many: from row `at.1` of panel
-/// `at.0` on, which moves on, also into the next panel. Whole cells are added up in the same pairs.
+/// How many panels, and how many rows of each, are folded side by side: all, or parts that differ little, and whole slices of a
+/// cell if they are not too large for that.
+fn side(panels: usize, rows: usize) -> (usize, usize) {
+    let even = |n: usize, most: usize| n.div_ceil(n.div_ceil(most));
+    if rows > FOLDED { (1, even(rows, FOLDED)) } else { (even(panels, FOLDED / rows), rows) }
+}
+
+/// The rows of panels, side by side.
 #[inline(always)]
-fn group<'a, S>(from: &[Panel<'a, S>], cell: &Range<usize>, at: &mut (usize, usize)) -> ([Line<'a, S>; FOLDED], usize) {
-    let (mut lines, mut n) = ([Line::here(&[]); FOLDED], 0);
-    while n < FOLDED && at.0 < from.len() {
-        let (panel, first) = (&from[at.0], at.1);
-        let count = (FOLDED - n).min(cell.end - first);
-        for y in first..first + count {
-            lines[n] = panel.line(y, first, count, from.len());
-            n += 1;
+fn beside<'l, 'a, S>(
+    panels: &[Panel<'a, S>],
+    rows: Range<usize>,
+    all: usize,
+    lines: &'l mut [Line<'a, S>; FOLDED],
+) -> &'l [Line<'a, S>] {
+    for (p, panel) in panels.iter().enumerate() {
+        for y in rows.clone() {
+            lines[p * rows.len() + y - rows.start] = panel.line(y, rows.start, rows.len(), all);
         }
-        *at = if first + count < cell.end { (at.0, first + count) } else { (at.0 + 1, cell.start) };
     }
-    (lines, n)
+    &lines[..panels.len() * rows.len()]
 }
 
 /// Folds whole cells of one or two columns, all lines of a cell side by side, and writes their voxels at once.

@@ -1,12 +1,13 @@
 //! Folding: cells of a panel added up, level after level. Averages fold with +, minima and maxima with min and max.
 //!
-//! A row is folded along x into a row of sums a factor shorter; two rows of a cell side by side, further ones added to the same
-//! sums. Sums of floats depend on the order: lines are added up in pairs, then the pairs, then onto what is there, on every backend.
+//! Rows of a cell are folded side by side into a row of sums, further ones added to the same sums; at most two columns of a
+//! cell at first. The sums of wider cells are then folded on along x, by one prime factor after the other. Sums of floats depend
+//! on the order: cells of a line, then pairs of lines, which are added one after the other onto what is there, on every backend.
 
 use crate::simd::lines::Line;
 use crate::simd::scalar::each_cell;
 use crate::simd::views::Panel;
-use crate::simd::{FOLDED, Isa, Kernel};
+use crate::simd::{Isa, Kernel};
 
 /// What is carried from level to level: something with a `+`.
 pub trait Sum: Copy + Default + Send + Sync + Summand<Self> {
@@ -31,8 +32,11 @@ pub trait Summand<A: Sum>: Copy {
         None
     }
 
+    /// How many lines [`Summand::sums`] folds side by side: an even number.
+    const LINES: usize = 2;
+
     /// `sums[i]` becomes (with `ADD`: grows by) the sum of the `FX` (1 or 2) voxels from `FX i` on of each line (up to
-    /// [`crate::simd::FOLDED`]).
+    /// [`Summand::LINES`]).
     #[inline(always)]
     fn sums<I: Isa, const FX: usize, const ADD: bool>(_isa: I, lines: &[Line<'_, Self>], sums: &mut [A]) {
         few_columns::<Self, A, FX, ADD>(lines, sums, Self::lift);
@@ -49,6 +53,22 @@ pub trait Summand<A: Sum>: Copy {
     fn cell_sums<I: Isa, const ADD: bool>(_isa: I, line: Line<'_, Self>, fx: usize, sums: &mut [A]) {
         any_cells::<Self, A, ADD>(line, fx, sums, Self::lift);
     }
+
+    /// How many columns of cells of `fx` are best folded first, with all lines or with the one that is `alone`; the sums of
+    /// these are folded on by [`prime`] after prime.
+    fn first_step(fx: usize, alone: bool) -> usize {
+        if alone { fx } else { few_first(fx) }
+    }
+}
+
+/// Two columns first, or if cells are odd, none.
+pub fn few_first(fx: usize) -> usize {
+    2 - fx % 2
+}
+
+/// How many columns of cells of `fx` are folded at a time: the smallest prime, as far as there are vectors for it.
+pub fn prime(fx: usize) -> usize {
+    [2, 3, 5, 7].into_iter().find(|&p| fx.is_multiple_of(p)).unwrap_or(fx)
 }
 
 /// How the cells of a level lie along a row and from row to row.
@@ -59,9 +79,6 @@ pub struct Shape {
     /// Lone trailing voxels and rows count twice.
     pub mirrored: bool,
 }
-
-/// Cells of three columns and more that are folded between two requests to the memory.
-const PIECE: usize = 512;
 
 /// Folds some rows into the sums of their cells, or onto them.
 pub struct Fold<'a, T, A> {
@@ -86,25 +103,23 @@ impl<T: Summand<A>, A: Sum> Kernel for Fold<'_, T, A> {
             let full = lines[0].voxels.len() / fx;
             fold_rest(lines, fx * full, shape.mirrored, add, &mut to[full], what);
         }
-        match (fx, add) {
-            (1, false) => few::<T, A, I, 1, false>(isa, lines, to, what),
-            (1, true) => few::<T, A, I, 1, true>(isa, lines, to, what),
-            (2, false) => few::<T, A, I, 2, false>(isa, lines, to, what),
-            (2, true) => few::<T, A, I, 2, true>(isa, lines, to, what),
-            _ => {
-                for (k, line) in lines.iter().enumerate() {
-                    let full = line.voxels.len() / fx;
-                    for start in (0..full).step_by(PIECE) {
-                        let cells = start..full.min(start + PIECE);
-                        let (line, to) = (line.part(fx * start..fx * cells.end), &mut to[cells]);
-                        match (what, add || k > 0) {
-                            (What::Value, false) => T::cell_sums::<I, false>(isa, line, fx, to),
-                            (What::Value, true) => T::cell_sums::<I, true>(isa, line, fx, to),
-                            (What::Presence, false) => any_cells::<T, A, false>(line, fx, to, T::occupied),
-                            (What::Presence, true) => any_cells::<T, A, true>(line, fx, to, T::occupied),
-                        }
-                    }
-                }
+        for (k, lines) in lines.chunks(T::LINES).enumerate() {
+            match (fx, add || k > 0) {
+                (1, false) => few::<T, A, I, 1, false>(isa, lines, to, what),
+                (1, true) => few::<T, A, I, 1, true>(isa, lines, to, what),
+                (2, false) => few::<T, A, I, 2, false>(isa, lines, to, what),
+                (2, true) => few::<T, A, I, 2, true>(isa, lines, to, what),
+                _ => break,
+            }
+        }
+        if fx > 2 {
+            let ([line], What::Value) = (lines, what) else { unreachable!("one line of values") };
+            let full = line.voxels.len() / fx;
+            let (line, to) = (line.part(0..fx * full), &mut to[..full]);
+            if add {
+                T::cell_sums::<I, true>(isa, line, fx, to);
+            } else {
+                T::cell_sums::<I, false>(isa, line, fx, to);
             }
         }
     }
@@ -150,10 +165,16 @@ pub fn fold_rest<T: Summand<A>, A: Sum>(
         let rest = &line.voxels[from..];
         rest[1..].iter().fold(lift(rest[0]), |sum, &voxel| sum.plus(lift(voxel)))
     };
-    let once = total(lines, rest);
-    let cell = if mirrored { once.plus(once) } else { once };
-    *sum = if add { sum.plus(cell) } else { cell };
+    if mirrored {
+        let once = total(lines, None, rest);
+        *sum = if add { sum.plus(once.plus(once)) } else { once.plus(once) };
+    } else {
+        *sum = total(lines, add.then_some(*sum), rest);
+    }
 }
+
+/// Cells of three columns and more that are folded between two requests to the memory.
+const PIECE: usize = 512;
 
 /// Cells of any number of columns, voxel by voxel.
 #[inline(always)]
@@ -163,18 +184,33 @@ pub fn any_cells<T: Copy, A: Sum, const ADD: bool>(
     sums: &mut [A],
     lift: impl Fn(T) -> A,
 ) {
-    let row = line.announced();
-    match fx {
-        3 => cells::<T, A, 3, ADD>(row, sums, lift),
-        4 => cells::<T, A, 4, ADD>(row, sums, lift),
-        5 => cells::<T, A, 5, ADD>(row, sums, lift),
-        _ => {
-            for (sum, cell) in sums.iter_mut().zip(row.chunks_exact(fx)) {
-                let folded = cell[1..].iter().fold(lift(cell[0]), |folded, &voxel| folded.plus(lift(voxel)));
-                *sum = if ADD { sum.plus(folded) } else { folded };
+    for (k, sums) in sums.chunks_mut(PIECE).enumerate() {
+        let first = fx * PIECE * k;
+        let row = line.part(first..first + fx * sums.len()).announced();
+        match fx {
+            3 => cells::<T, A, 3, ADD>(row, sums, &lift),
+            4 => cells::<T, A, 4, ADD>(row, sums, &lift),
+            5 => cells::<T, A, 5, ADD>(row, sums, &lift),
+            _ => {
+                for (sum, cell) in sums.iter_mut().zip(row.chunks_exact(fx)) {
+                    let folded = cell[1..].iter().fold(lift(cell[0]), |folded, &voxel| folded.plus(lift(voxel)));
+                    *sum = if ADD { sum.plus(folded) } else { folded };
+                }
             }
         }
     }
+}
+
+/// As [`any_cells`], of what vectors leave of a row from cell `done` on.
+#[inline(never)]
+pub fn rest_of_cells<T: Summand<A>, A: Sum, const ADD: bool>(
+    line: Line<'_, T>,
+    fx: usize,
+    sums: &mut [A],
+    done: usize,
+) {
+    let line = line.part(fx * done..fx * sums.len());
+    any_cells::<T, A, ADD>(line, fx, &mut sums[done..], T::lift);
 }
 
 /// Cells whose length the compiler knows.
@@ -189,25 +225,22 @@ fn cells<T: Copy, A: Sum, const FX: usize, const ADD: bool>(row: &[T], sums: &mu
     }
 }
 
-/// Cells of one or two columns, voxel by voxel: first the cell, line after line, then onto what is there.
+/// Cells of one or two columns, voxel by voxel.
 #[inline(always)]
 pub fn few_columns<T: Copy, A: Sum, const FX: usize, const ADD: bool>(
     lines: &[Line<'_, T>],
     sums: &mut [A],
     lift: impl Fn(T) -> A,
 ) {
-    let cell = |cell: &[T]| if FX == 1 { lift(cell[0]) } else { lift(cell[0]).plus(lift(cell[1])) };
-    let put = |sum: &mut A, all| *sum = if ADD { sum.plus(all) } else { all };
-    each_cell::<T, A, FX>(lines, 0, sums, cell, A::plus, put);
+    each_cell::<T, A, FX, ADD>(lines, 0, sums, lift, A::plus);
 }
 
-/// The total over the lines: pairs first, as the vectors do it.
+/// The total over the lines, onto what is there: pairs first, as the vectors do it.
 #[inline(always)]
-fn total<T, A: Sum>(lines: &[Line<'_, T>], of: impl Fn(&Line<'_, T>) -> A) -> A {
+fn total<T, A: Sum>(lines: &[Line<'_, T>], there: Option<A>, of: impl Fn(&Line<'_, T>) -> A) -> A {
     let pair = |pair: &[Line<'_, T>]| pair[1..].iter().fold(of(&pair[0]), |sum, line| sum.plus(of(line)));
-    let mut pairs = lines.chunks(FOLDED).map(pair);
-    let first = pairs.next().expect("a line");
-    pairs.fold(first, A::plus)
+    let all = lines.chunks(2).map(pair);
+    there.into_iter().chain(all).reduce(A::plus).expect("a line")
 }
 
 /// Cells of `fx` (1 or 2) columns of any number of lines, where vectors are not worth it.
@@ -218,7 +251,6 @@ pub fn few_cells<T: Copy, A: Sum>(lines: &[Line<'_, T>], fx: usize, add: bool, s
         if fx == 1 { lift(cell[0]) } else { lift(cell[0]).plus(lift(cell[1])) }
     };
     for (i, sum) in sums.iter_mut().enumerate() {
-        let all = total(lines, |line| cell(line, i));
-        *sum = if add { sum.plus(all) } else { all };
+        *sum = total(lines, add.then_some(*sum), |line| cell(line, i));
     }
 }

@@ -3,12 +3,12 @@
 //! Tables of types, and the few rules that differ between them: integers divide toward zero, floats by a plain division, and
 //! sums of float64 keep what rounding takes.
 
-use crate::fold::{Sum, Summand, any_cells, few_cells, few_columns};
+use crate::fold::{Sum, Summand, few_cells, few_columns, few_first, prime, rest_of_cells};
 use crate::simd::halves::Halves;
 use crate::simd::lines::{Line, behind};
 use crate::simd::two_floats::TwoFloats;
 use crate::simd::views::{Bool, Panel, Row};
-use crate::simd::{Halving, Isa};
+use crate::simd::{FOLDED, Halving, Isa};
 
 mod two_words;
 
@@ -32,6 +32,8 @@ pub trait Mean<A: Quotient>: Summand<A> {
     const VECTORS: bool = false;
     /// Whether vectors finish whole sparse cells too.
     const DIVIDES: bool = false;
+    /// By which numbers sums are divided as by [`Mean::divide_all`], at most.
+    const DIVISORS: u128 = 0;
 
     /// `out[i] = sums[i]` by a power of two.
     #[inline(always)]
@@ -53,6 +55,12 @@ pub trait Mean<A: Quotient>: Summand<A> {
         }
     }
 
+    /// `out[i] = sums[i] / by`, toward zero.
+    #[inline(always)]
+    fn divide_all<I: Isa>(_isa: I, _sums: &[A], _by: A, _out: Row<'_, Self>) {
+        unreachable!("only by up to `DIVISORS`");
+    }
+
     /// As [`Mean::divide`], to the nearest.
     #[inline(always)]
     fn divide_to_nearest(sums: &[A], counts: &[A], out: Row<'_, Self>) {
@@ -67,7 +75,10 @@ pub trait Mean<A: Quotient>: Summand<A> {
         if by.is_power_of_two() {
             return Self::shift(isa, sums, Halving { shift: by.trailing_zeros(), nearest }, out);
         }
-        // Not a power of two: as by counts, for which there are vectors.
+        if !nearest && by <= Self::DIVISORS {
+            return Self::divide_all(isa, sums, A::from_weight(by), out);
+        }
+        // As by counts, for which there are vectors.
         let counts = [A::from_weight(by); 64];
         for (out, sums) in out.voxels.chunks_mut(counts.len()).zip(sums.chunks(counts.len())) {
             let counts = &counts[..sums.len()];
@@ -169,6 +180,13 @@ pub trait Mean<A: Quotient>: Summand<A> {
     }
 }
 
+/// Up to which number quotients that have so many bits are right if they are made with a reciprocal in float32. Half a unit
+/// added to the sum keeps a quotient at least 1 / (2 by) from the next integers; two roundings move one below 2^8 by less than
+/// 1 / 2^15, one below 2^16 by less than 1 / 2^7.
+const fn most_divisor(bits: u32) -> u128 {
+    (1 << (22 - bits)) - 1
+}
+
 /// As [`Mean::shift`], of what vectors leave.
 #[inline(never)]
 fn halve_few<T: Mean<A>, A: Quotient>(sums: &[A], by: Halving, out: &mut [T]) {
@@ -178,7 +196,7 @@ fn halve_few<T: Mean<A>, A: Quotient>(sums: &[A], by: Halving, out: &mut [T]) {
 }
 
 macro_rules! means {
-    ($($t:ty => $($sum:ty $(, $wide:ident $(, $divide:ident)?)?);+)*) => {$($(
+    ($($t:ty => $($sum:ty $(, $wide:ident $(, $divide:ident, $divide_all:ident)?)?);+)*) => {$($(
         impl Mean<$sum> for $t {
             $(
                 const VECTORS: bool = true;
@@ -222,14 +240,19 @@ macro_rules! means {
                     fn divide<I: Isa>(isa: I, sums: &[$sum], counts: &[$sum], out: Row<'_, Self>) {
                         isa.$divide(sums, counts, out.voxels);
                     }
+                    const DIVISORS: u128 = most_divisor(<$t>::BITS);
+                    #[inline(always)]
+                    fn divide_all<I: Isa>(isa: I, sums: &[$sum], by: $sum, out: Row<'_, Self>) {
+                        isa.$divide_all(sums, by, out.voxels);
+                    }
                 )?
             )?
         }
     )+)*};
 }
 means! {
-    u8 => u16, narrow, divide_u16; u32; u64
-    u16 => u32, narrow, divide_u32; u64
+    u8 => u16, narrow, divide_u16, divide_all_u16; u32; u64
+    u16 => u32, narrow, divide_u32, divide_all_u32; u64
     u32 => u64, narrow; u128
     u64 => Halves<u64>, narrow; u128
     i8 => i16, narrow; i32; i64
@@ -261,6 +284,20 @@ macro_rules! summands {
     )+)*};
     // Sums of pairs by the kernels of `Isa`: in a type twice as wide, or of sums.
     (wide $t:ty => $sum:ty) => {
+        summands!(pairs $t => $sum, 3 | 5 | 7);
+        #[inline(always)]
+        fn cell_sums<I: Isa, const ADD: bool>(isa: I, line: Line<'_, Self>, fx: usize, sums: &mut [$sum]) {
+            let done = isa.wide_cells::<$t, ADD>(line, fx, sums);
+            if done < sums.len() {
+                rest_of_cells::<Self, $sum, ADD>(line, fx, sums, done);
+            }
+        }
+    };
+    // Cells of three and five floats are added up no faster in vectors.
+    (floats $t:ty => $sum:ty) => {
+        summands!(pairs $t => $sum, 3 | 5);
+    };
+    (pairs $t:ty => $sum:ty, $alone:pat) => {
         #[inline(always)]
         fn sums<I: Isa, const FX: usize, const ADD: bool>(isa: I, lines: &[Line<'_, Self>], sums: &mut [$sum]) {
             isa.sums::<$t, FX, ADD, false>(lines, sums);
@@ -268,6 +305,25 @@ macro_rules! summands {
         #[inline(always)]
         fn presences<I: Isa, const FX: usize, const ADD: bool>(isa: I, lines: &[Line<'_, Self>], counts: &mut [$sum]) {
             isa.sums::<$t, FX, ADD, true>(lines, counts);
+        }
+        const LINES: usize = FOLDED;
+        fn first_step(fx: usize, alone: bool) -> usize {
+            if alone && matches!(fx, $alone) { fx } else { few_first(fx) }
+        }
+    };
+    // The same in one four times as wide.
+    (wider $t:ty => $sum:ty) => {
+        #[inline(always)]
+        fn sums<I: Isa, const FX: usize, const ADD: bool>(isa: I, lines: &[Line<'_, Self>], sums: &mut [$sum]) {
+            isa.wider_sums::<$t, FX, ADD, false>(lines, sums);
+        }
+        #[inline(always)]
+        fn presences<I: Isa, const FX: usize, const ADD: bool>(isa: I, lines: &[Line<'_, Self>], counts: &mut [$sum]) {
+            isa.wider_sums::<$t, FX, ADD, true>(lines, counts);
+        }
+        const LINES: usize = FOLDED;
+        fn first_step(fx: usize, _alone: bool) -> usize {
+            few_first(fx)
         }
     };
     (sums $t:ty => $sum:ty) => {
@@ -282,21 +338,31 @@ macro_rules! summands {
                 _ => isa.adjacent_sums::<$t, ADD>(lines, sums),
             }
         }
+        #[inline(always)]
+        fn cell_sums<I: Isa, const ADD: bool>(isa: I, line: Line<'_, Self>, fx: usize, sums: &mut [$sum]) {
+            let done = isa.cells_of_sums::<$t, ADD>(line, fx, sums);
+            if done < sums.len() {
+                rest_of_cells::<Self, $sum, ADD>(line, fx, sums, done);
+            }
+        }
+        fn first_step(fx: usize, alone: bool) -> usize {
+            if alone { prime(fx) } else { few_first(fx) }
+        }
     };
 }
 use summands;
 summands! {
-    u8 => u32; u64
-    u16 => u16, sums; u32, wide; u64
+    u8 => u32, wider; u64
+    u16 => u16, sums; u32, wide; u64, wider
     u32 => u32, sums; u64, wide; u128
     u64 => u64, sums; u128
     u128 => u128
-    i8 => i16, wide; i32; i64
-    i16 => i16, sums; i32, wide; i64
+    i8 => i16, wide; i32, wider; i64
+    i16 => i16, sums; i32, wide; i64, wider
     i32 => i32, sums; i64, wide; i128
     i64 => i64, sums; i128
     i128 => i128
-    f32 => f64, wide
+    f32 => f64, floats
     f64 => f64, sums
 }
 
@@ -313,13 +379,12 @@ impl Summand<u16> for u8 {
     fn lower(sum: u16) -> Self {
         sum as u8
     }
-    summands!(wide u8 => u16);
+    summands!(pairs u8 => u16, 3..=8);
     #[inline(always)]
     fn cell_sums<I: Isa, const ADD: bool>(isa: I, line: Line<'_, Self>, fx: usize, sums: &mut [u16]) {
-        if fx <= 8 {
-            isa.byte_cell_sums::<ADD>(line, fx, sums);
-        } else {
-            any_cells::<Self, u16, ADD>(line, fx, sums, Self::lift);
+        let done = isa.byte_cells::<ADD>(line, fx, sums);
+        if done < sums.len() {
+            rest_of_cells::<Self, u16, ADD>(line, fx, sums, done);
         }
     }
 }

@@ -9,6 +9,8 @@ use crate::simd::tiles::Tiles;
 use crate::simd::views::{Extent, Source, Voxel};
 use crate::{averaging, exact_mode, extrema, mode};
 
+mod wide;
+
 type Index = [usize; 3];
 
 /// Reproducible noise (an xorshift).
@@ -521,7 +523,9 @@ fn rows_of_every_length_come_out_the_same_on_every_backend() {
         voxel: impl Fn(&mut Noise) -> T + Copy,
     ) {
         for width in 1..=150 {
-            for (factor, count) in [([2, 2, 1], 2), ([2, 2, 2], 1), ([1, 2, 2], 2), ([2, 1, 1], 1), ([3, 2, 1], 1)] {
+            for (factor, count) in
+                [([2, 2, 1], 2), ([2, 2, 2], 1), ([1, 2, 2], 2), ([2, 1, 1], 1), ([3, 2, 1], 1), ([7, 1, 1], 1)]
+            {
                 let input = noise([width, 5, 4], [0, 1, 2], 1, voxel);
                 let call = |backend, kind: usize| {
                     let mut out = mips(input.shape, [0, 1, 2], factor, count);

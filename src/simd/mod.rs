@@ -179,10 +179,10 @@ pub trait Adjacent: Voxel + Add<Output = Self> {
 pub trait Widen: Voxel + PartialEq {
     /// Vectors of these voxels.
     #[cfg(target_arch = "x86_64")]
-    type Avx2: vectors::Pairs<Voxel = Self, Wide = Self::Wide>;
+    type Avx2: vectors::Pairs<Voxel = Self, Wide = Self::Wide, Sums: vectors::Sums<V = std::arch::x86_64::__m256i>>;
     /// Vectors of these voxels.
     #[cfg(target_arch = "x86_64")]
-    type Avx512: vectors::Pairs<Voxel = Self, Wide = Self::Wide>;
+    type Avx512: vectors::Pairs<Voxel = Self, Wide = Self::Wide, Sums: vectors::Sums<V = std::arch::x86_64::__m512i>>;
     /// What a pair is summed in.
     type Wide: Adjacent + From<Self> + From<u8>;
 }
@@ -269,8 +269,8 @@ impl Halving {
 
 /// Lines of whole cells that are read side by side: one, two or so many.
 pub const SIDE: usize = 4;
-/// Lines that are folded side by side into sums, at most: the loops for more would not pay for their size.
-pub const FOLDED: usize = 2;
+/// Lines that are folded side by side into sums, at most.
+pub const FOLDED: usize = 12;
 
 /// The kernels that are worth writing by hand. Each defaults to the scalar definition; those that say how far vectors went, to
 /// nothing at all: their callers do the rest by the others.
@@ -289,10 +289,32 @@ pub trait Isa: Copy {
         scalar::sums::<T, FX, ADD, COUNT>(lines, sums, 0);
     }
 
-    /// As [`Isa::sums`], of cells of `fx` (3 to 8) bytes of one line.
+    /// As [`Isa::sums`], twice as wide.
     #[inline(always)]
-    fn byte_cell_sums<const ADD: bool>(self, line: Line<'_, u8>, fx: usize, sums: &mut [u16]) {
-        scalar::byte_cell_sums::<ADD>(line.announced(), fx, sums, 0);
+    fn wider_sums<T: Widen<Wide: Widen>, const FX: usize, const ADD: bool, const COUNT: bool>(
+        self,
+        lines: &[Line<'_, T>],
+        sums: &mut [<T::Wide as Widen>::Wide],
+    ) {
+        scalar::wider_sums::<T, FX, ADD, COUNT>(lines, sums, 0);
+    }
+
+    /// As [`Isa::sums`], of cells of `fx` sums of one line, as far as vectors go: how many.
+    #[inline(always)]
+    fn cells_of_sums<A: Adjacent, const ADD: bool>(self, _line: Line<'_, A>, _fx: usize, _sums: &mut [A]) -> usize {
+        0
+    }
+
+    /// As [`Isa::cells_of_sums`], of voxels half as wide.
+    #[inline(always)]
+    fn wide_cells<T: Widen, const ADD: bool>(self, _line: Line<'_, T>, _fx: usize, _sums: &mut [T::Wide]) -> usize {
+        0
+    }
+
+    /// As [`Isa::cells_of_sums`], of up to eight bytes.
+    #[inline(always)]
+    fn byte_cells<const ADD: bool>(self, _line: Line<'_, u8>, _fx: usize, _sums: &mut [u16]) -> usize {
+        0
     }
 
     /// As [`Isa::sums`] of pairs, of sums.
@@ -368,6 +390,18 @@ pub trait Isa: Copy {
     #[inline(always)]
     fn divide_u32(self, sums: &[u32], counts: &[u32], out: &mut [u16]) {
         scalar::divide(sums, counts, out);
+    }
+
+    /// `out[i] = sums[i] / by`, which fits a byte, where `by` is below 2^14.
+    #[inline(always)]
+    fn divide_all_u16(self, sums: &[u16], by: u16, out: &mut [u8]) {
+        scalar::divide_all(sums, by, out);
+    }
+
+    /// As [`Isa::divide_all_u16`], of wider ones, where `by` is below 2^6.
+    #[inline(always)]
+    fn divide_all_u32(self, sums: &[u32], by: u32, out: &mut [u16]) {
+        scalar::divide_all(sums, by, out);
     }
 
     /// The exclusive or of all words.

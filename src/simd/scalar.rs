@@ -14,41 +14,40 @@ pub fn sums<T: Widen, const FX: usize, const ADD: bool, const COUNT: bool>(
     first: usize,
 ) {
     let lift = |voxel: T| if COUNT { T::Wide::from(u8::from(voxel != T::default())) } else { T::Wide::from(voxel) };
-    let cell = |cell: &[T]| if FX == 1 { lift(cell[0]) } else { lift(cell[0]) + lift(cell[1]) };
-    let put = |sum: &mut T::Wide, all| *sum = if ADD { *sum + all } else { all };
-    each_cell::<T, T::Wide, FX>(lines, first, sums, cell, |a, b| a + b, put);
+    each_cell::<T, T::Wide, FX, ADD>(lines, first, sums, lift, |a, b| a + b);
 }
 
-/// Calls `put` with what is to be written and its cell's total, from cell `first` on: `cell` of the `FX` voxels of a line, and `plus`
-/// over the lines, of which there are [`super::FOLDED`] at most. Sums of floats depend on the order, so this is the order of the vectors too.
+/// As [`sums`], twice as wide.
 #[inline(always)]
-pub fn each_cell<T: Copy, A: Copy, const FX: usize>(
+pub fn wider_sums<T: Widen<Wide: Widen>, const FX: usize, const ADD: bool, const COUNT: bool>(
+    lines: &[Line<'_, T>],
+    sums: &mut [<T::Wide as Widen>::Wide],
+    first: usize,
+) {
+    let lift = |voxel: T| if COUNT { T::Wide::from(u8::from(voxel != T::default())) } else { T::Wide::from(voxel) };
+    each_cell::<T, <T::Wide as Widen>::Wide, FX, ADD>(lines, first, sums, |voxel| lift(voxel).into(), |a, b| a + b);
+}
+
+/// Sums of cells of `FX` (1 or 2) columns from sum `first` on, set or added: cells of a line first, then pairs of lines, which are
+/// added up one after the other. Sums of floats depend on the order, so this is the order of the vectors too.
+#[inline(always)]
+pub fn each_cell<T: Copy, A: Copy, const FX: usize, const ADD: bool>(
     lines: &[Line<'_, T>],
     first: usize,
-    out: &mut [A],
-    cell: impl Fn(&[T]) -> A,
+    sums: &mut [A],
+    lift: impl Fn(T) -> A,
     plus: impl Fn(A, A) -> A,
-    put: impl Fn(&mut A, A),
 ) {
-    let out = &mut out[first..];
-    match lines {
-        [a] => {
-            for (out, a) in out.iter_mut().zip(cells(a, FX * first).chunks_exact(FX)) {
-                put(out, cell(a));
-            }
-        }
-        [a, b] => {
-            for ((out, a), b) in
-                out.iter_mut().zip(cells(a, FX * first).chunks_exact(FX)).zip(cells(b, FX * first).chunks_exact(FX))
-            {
-                put(out, plus(cell(a), cell(b)));
-            }
-        }
-        _ => {
-            for (i, out) in out.iter_mut().enumerate() {
-                let mut all = lines.iter().map(|line| cell(&line.voxels[FX * (first + i)..][..FX]));
-                let one = all.next().expect("a line");
-                put(out, all.fold(one, &plus));
+    let cell = |cell: &[T]| if FX == 1 { lift(cell[0]) } else { plus(lift(cell[0]), lift(cell[1])) };
+    for (k, pair) in lines.chunks(2).enumerate() {
+        let add = ADD || k > 0;
+        let put = |sum: &mut A, all| *sum = if add { plus(*sum, all) } else { all };
+        let a = cells(&pair[0], FX * first).chunks_exact(FX);
+        match pair.get(1) {
+            None => sums[first..].iter_mut().zip(a).for_each(|(sum, a)| put(sum, cell(a))),
+            Some(b) => {
+                let b = cells(b, FX * first).chunks_exact(FX);
+                sums[first..].iter_mut().zip(a).zip(b).for_each(|((sum, a), b)| put(sum, plus(cell(a), cell(b))));
             }
         }
     }
@@ -60,18 +59,18 @@ fn cells<'a, T>(line: &Line<'a, T>, first: usize) -> &'a [T] {
     line.part(first..line.voxels.len()).announced()
 }
 
-/// Sums of neighbouring sums from sum `first` on, set or added.
+/// Sums of neighbouring sums of one or two lines from sum `first` on, set or added.
 #[inline(always)]
 pub fn adjacent_sums<A: Adjacent, const ADD: bool>(lines: &[Line<'_, A>], sums: &mut [A], first: usize) {
-    let put = |sum: &mut A, all| *sum = if ADD { *sum + all } else { all };
     match lines {
         [a, b] => {
             let (a, b) = (a.voxels[2 * first..].chunks_exact(2), b.voxels[2 * first..].chunks_exact(2));
             for ((sum, a), b) in sums[first..].iter_mut().zip(a).zip(b) {
-                put(sum, (a[0] + b[0]) + (a[1] + b[1]));
+                let all = (a[0] + b[0]) + (a[1] + b[1]);
+                *sum = if ADD { *sum + all } else { all };
             }
         }
-        _ => each_cell::<A, A, 2>(lines, first, sums, |pair| pair[0] + pair[1], |a, b| a + b, put),
+        _ => each_cell::<A, A, 2, ADD>(lines, first, sums, |sum| sum, |a, b| a + b),
     }
 }
 
@@ -87,17 +86,18 @@ pub fn rest_of_sums<T: Widen, const FX: usize, const ADD: bool, const COUNT: boo
 
 /// As [`rest_of_sums`].
 #[inline(never)]
-pub fn rest_of_adjacent_sums<A: Adjacent, const ADD: bool>(lines: &[Line<'_, A>], rest: &mut [A], first: usize) {
-    adjacent_sums::<A, ADD>(lines, rest, first);
+pub fn rest_of_wider_sums<T: Widen<Wide: Widen>, const FX: usize, const ADD: bool, const COUNT: bool>(
+    lines: &[Line<'_, T>],
+    rest: &mut [<T::Wide as Widen>::Wide],
+    first: usize,
+) {
+    wider_sums::<T, FX, ADD, COUNT>(lines, rest, first);
 }
 
-/// Sums of cells of `fx` bytes from sum `first` on, set or added.
-#[inline(always)]
-pub fn byte_cell_sums<const ADD: bool>(row: &[u8], fx: usize, sums: &mut [u16], first: usize) {
-    for (sum, cell) in sums.iter_mut().zip(row.chunks_exact(fx)).skip(first) {
-        let cell = cell.iter().fold(0, |cell, &voxel| cell + u16::from(voxel));
-        *sum = if ADD { *sum + cell } else { cell };
-    }
+/// As [`rest_of_sums`].
+#[inline(never)]
+pub fn rest_of_adjacent_sums<A: Adjacent, const ADD: bool>(lines: &[Line<'_, A>], rest: &mut [A], first: usize) {
+    adjacent_sums::<A, ADD>(lines, rest, first);
 }
 
 /// Quotients by counts; by 1 where the count is 0.
@@ -110,6 +110,18 @@ where
     for ((voxel, &sum), &count) in out.iter_mut().zip(sums).zip(counts) {
         // A mean of voxels fits a voxel.
         *voxel = (sum / count.max(A::from(1))).try_into().unwrap_or_default();
+    }
+}
+
+/// Quotients by one number.
+#[inline(always)]
+pub fn divide_all<A, T>(sums: &[A], by: A, out: &mut [T])
+where
+    A: Copy + Div<Output = A> + TryInto<T>,
+    T: Default,
+{
+    for (voxel, &sum) in out.iter_mut().zip(sums) {
+        *voxel = (sum / by).try_into().unwrap_or_default();
     }
 }
 

@@ -4,8 +4,12 @@
 //! Each loop says how many of its results are done; what is left of a row behind the last full vector goes to the scalar
 //! definition.
 
+mod columns;
+mod folds;
 mod modes;
 
+pub use columns::{byte_cells, cells_of_sums, wide_cells};
+pub use folds::{sums, wider_sums};
 pub use modes::{compare, count_rows, find, modes, tell_apart};
 
 use super::lines::Line;
@@ -21,6 +25,14 @@ pub trait Vector: Copy {
     unsafe fn zero() -> Self;
     unsafe fn ones() -> Self;
     unsafe fn xor(self, other: Self) -> Self;
+    unsafe fn or(self, other: Self) -> Self;
+    /// The bits of `self` where those of the mask are set, else those of `other`; the bits of a byte of the mask are equal.
+    unsafe fn select(self, mask: Self, other: Self) -> Self;
+    /// Where each byte of a vector is taken from.
+    type Order: Copy;
+    /// Byte `i` is taken from byte `places[i]`.
+    unsafe fn order(places: &[u8; 64]) -> Self::Order;
+    unsafe fn reorder(self, order: Self::Order) -> Self;
     unsafe fn load<T>(at: *const T) -> Self;
     unsafe fn store<T>(self, at: *mut T);
     /// Past the caches; `at` is aligned to 16 bytes, because that is as far as numpy aligns its arrays.
@@ -33,6 +45,20 @@ pub trait Sums {
     unsafe fn plus(a: Self::V, b: Self::V) -> Self::V;
     /// Sums of neighbours.
     unsafe fn adjacent(a: Self::V, b: Self::V) -> Self::V;
+}
+
+/// A vector of cells of up to eight bytes.
+pub trait Octets: Vector {
+    /// Where they are, of a number of bytes each.
+    type Octets: Copy;
+    unsafe fn octets(fx: usize) -> Self::Octets;
+    /// How many bytes are read for an eighth as many cells as the vector has bytes.
+    fn reads(fx: usize) -> usize;
+    /// The sums of so many cells, eight bytes each.
+    unsafe fn octet_sums(from: *const u8, octets: Self::Octets) -> Self;
+    /// `N` bits up within eight bytes.
+    unsafe fn up<const N: u32>(self) -> Self;
+    unsafe fn add_words(a: Self, b: Self) -> Self;
 }
 
 /// A vector of voxels to be summed in pairs.
@@ -166,40 +192,6 @@ macro_rules! side_by_side {
             _ => 0,
         }
     };
-}
-
-/// Sums (`COUNT`: counts) of cells of `FX` (1 or 2) columns, set or added.
-///
-/// # Safety
-/// Needs the instructions.
-#[inline(always)]
-pub unsafe fn sums<P: Pairs, const FX: usize, const ADD: bool, const COUNT: bool>(
-    lines: &[Line<'_, P::Voxel>],
-    sums: &mut [P::Wide],
-) -> usize {
-    // SAFETY: the caller has the instructions.
-    unsafe { side_by_side!(lines, sums_of::<P, FX, ADD, COUNT>(sums)) }
-}
-
-/// # Safety
-/// Needs the instructions.
-#[inline(always)]
-unsafe fn sums_of<P: Pairs, const FX: usize, const ADD: bool, const COUNT: bool, const ROWS: usize>(
-    lines: &[Line<'_, P::Voxel>; ROWS],
-    sums: &mut [P::Wide],
-) -> usize {
-    let lanes = VectorOf::<P>::BYTES / size_of::<P::Voxel>();
-    let full = sums.len().min(length(lines) / FX) / lanes * lanes;
-    for i in (0..full).step_by(lanes) {
-        // SAFETY: FX (i + lanes) <= line.len() and i + lanes <= sums.len(), by `full`.
-        unsafe {
-            let (low, high) = cells::<P, FX, COUNT, ROWS>(lines, i);
-            let to = sums.as_mut_ptr().add(i);
-            set_or_add::<P::Sums, _, ADD>(to, low);
-            set_or_add::<P::Sums, _, ADD>(to.add(lanes / 2), high);
-        }
-    }
-    full
 }
 
 /// The sums of the vector of cells at `i`, twice as wide as voxels.
@@ -337,7 +329,7 @@ pub unsafe fn narrow<P: Pairs>(sums: &[P::Wide], by: Halving, out: Row<'_, P::Vo
 /// Where the next vector is: behind the last one, and if there is less than a vector left, as much over again as makes one
 /// full. For loops that may do a voxel twice.
 #[inline(always)]
-fn next(i: usize, lanes: usize, len: usize) -> Option<usize> {
+pub fn next(i: usize, lanes: usize, len: usize) -> Option<usize> {
     if i + lanes <= len {
         Some(i)
     } else if i < len && lanes <= len {

@@ -1,12 +1,12 @@
 //! Sums of two words, where one is too narrow: 64-bit integers in halves, and float64 with what rounding takes.
 
 use super::{Quotient, summands};
-use crate::fold::{Sum, Summand, few_columns};
+use crate::fold::{Sum, Summand, few_columns, few_first, prime, rest_of_cells};
 use crate::simd::halves::Halves;
 use crate::simd::lines::Line;
 use crate::simd::two_floats::TwoFloats;
 use crate::simd::views::Panel;
-use crate::simd::{Halving, Isa};
+use crate::simd::{FOLDED, Halving, Isa};
 
 macro_rules! sums_of_halves {
     ($($t:ty, $total:ty;)*) => {$(

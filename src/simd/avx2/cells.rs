@@ -1,39 +1,9 @@
-//! Sums of cells of three bytes and more, and quotients by counts.
+//! Quotients by counts.
 
 use super::mend;
-use super::sums::pack_quads;
-use crate::simd::lines::Line;
 use crate::simd::scalar;
+use crate::simd::vectors::next;
 use std::arch::x86_64::*;
-
-/// The walk along a row of cells of `fx` (at most 8) bytes: each is loaded as eight bytes, what is not its own is masked,
-/// and the sum of absolute differences from zero adds up the rest. Says how many sums are done.
-#[inline]
-#[target_feature(enable = "avx2")]
-pub fn walk_byte_cells<const ADD: bool>(line: Line<'_, u8>, fx: usize, sums: &mut [u16]) -> usize {
-    assert!((1..=8).contains(&fx));
-    let row = line.announced();
-    let zero = _mm256_setzero_si256();
-    let own = _mm256_set1_epi64x((u64::MAX >> (64 - 8 * fx)) as i64);
-    // The last cell that eight bytes of the row begin with.
-    let cells = sums.len().min(if row.len() < 8 { 0 } else { (row.len() - 8) / fx + 1 });
-    let full = cells / 16 * 16;
-    for i in (0..full).step_by(16) {
-        // SAFETY: eight bytes from cell i + 15 on are within the row, and i + 16 sums within `sums`, by `full`.
-        unsafe {
-            let cell = |k: usize| row.as_ptr().add((i + k) * fx).cast::<i64>().read_unaligned();
-            // Sums of cells k, k + 1, k + 8, k + 9: the order in which packing puts them right.
-            let four = |k: usize| {
-                let cells = _mm256_setr_epi64x(cell(k), cell(k + 1), cell(k + 8), cell(k + 9));
-                _mm256_sad_epu8(_mm256_and_si256(cells, own), zero)
-            };
-            let low = _mm256_packus_epi32(pack_quads(four(0), four(2)), pack_quads(four(4), four(6)));
-            let at = sums.as_mut_ptr().add(i).cast();
-            _mm256_storeu_si256(at, if ADD { _mm256_add_epi16(_mm256_loadu_si256(at), low) } else { low });
-        }
-    }
-    full
-}
 
 /// Sums of 16 bits to bytes, divided by counts: says how many are done.
 ///
@@ -83,6 +53,54 @@ pub fn walk_divide_u32(sums: &[u32], counts: &[u32], out: &mut [u16]) -> usize {
         }
     }
     full
+}
+
+/// Sums of 16 bits to bytes, divided by `by`: says how many are done. With a reciprocal, in floats, which is exact where the caller says so.
+#[inline]
+#[target_feature(enable = "avx2")]
+pub fn walk_divide_all(sums: &[u16], by: u16, out: &mut [u8]) -> usize {
+    let by = _mm256_set1_ps(1.0 / f32::from(by));
+    let len = sums.len().min(out.len());
+    let (mut i, mut done) = (0, 0);
+    while let Some(at) = next(i, 16, len) {
+        // SAFETY: at + 16 <= the length of each.
+        unsafe {
+            let sums = _mm256_loadu_si256(sums.as_ptr().add(at).cast());
+            let zero = _mm256_setzero_si256();
+            let low = times(_mm256_unpacklo_epi16(sums, zero), by);
+            let words = _mm256_packus_epi32(low, times(_mm256_unpackhi_epi16(sums, zero), by));
+            let bytes = mend(_mm256_packus_epi16(words, words));
+            _mm_storeu_si128(out.as_mut_ptr().add(at).cast(), _mm256_castsi256_si128(bytes));
+        }
+        (i, done) = (i + 16, len);
+    }
+    done
+}
+
+/// As [`walk_divide_all`], sums of 32 bits to words.
+#[inline]
+#[target_feature(enable = "avx2")]
+pub fn walk_divide_all_u32(sums: &[u32], by: u32, out: &mut [u16]) -> usize {
+    let by = _mm256_set1_ps(1.0 / by as f32);
+    let len = sums.len().min(out.len());
+    let (mut i, mut done) = (0, 0);
+    while let Some(at) = next(i, 16, len) {
+        // SAFETY: at + 16 <= the length of each.
+        unsafe {
+            let from: *const __m256i = sums.as_ptr().add(at).cast();
+            let (low, high) = (times(_mm256_loadu_si256(from), by), times(_mm256_loadu_si256(from.add(1)), by));
+            _mm256_storeu_si256(out.as_mut_ptr().add(at).cast(), mend(_mm256_packus_epi32(low, high)));
+        }
+        (i, done) = (i + 16, len);
+    }
+    done
+}
+
+/// Sums with half a unit more by a reciprocal, toward zero.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn times(sums: __m256i, by: __m256) -> __m256i {
+    _mm256_cvttps_epi32(_mm256_mul_ps(_mm256_add_ps(_mm256_cvtepi32_ps(sums), _mm256_set1_ps(0.5)), by))
 }
 
 #[inline]

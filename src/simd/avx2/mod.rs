@@ -17,7 +17,7 @@ pub use sums::{
 };
 
 use super::lines::Line;
-use super::vectors::{self, Vector};
+use super::vectors::{self, Octets, Vector};
 use super::views::{Row, Voxel};
 use super::{Adjacent, Cells, Comparable, Found, Halving, Isa, Kernel, Label, PIECE, Widen, scalar};
 use std::arch::x86_64::*;
@@ -58,6 +58,37 @@ impl Isa for Avx2 {
         if done < sums.len() {
             scalar::rest_of_sums::<T, FX, ADD, COUNT>(lines, sums, done);
         }
+    }
+
+    #[inline(always)]
+    fn wider_sums<T: Widen<Wide: Widen>, const FX: usize, const ADD: bool, const COUNT: bool>(
+        self,
+        lines: &[Line<'_, T>],
+        sums: &mut [<T::Wide as Widen>::Wide],
+    ) {
+        // SAFETY: `self` is the proof that the instructions are there.
+        let done = unsafe { vectors::wider_sums::<T::Avx2, <T::Wide as Widen>::Avx2, FX, ADD, COUNT>(lines, sums) };
+        if done < sums.len() {
+            scalar::rest_of_wider_sums::<T, FX, ADD, COUNT>(lines, sums, done);
+        }
+    }
+
+    #[inline(always)]
+    fn cells_of_sums<A: Adjacent, const ADD: bool>(self, line: Line<'_, A>, fx: usize, sums: &mut [A]) -> usize {
+        // SAFETY: `self` is the proof that the instructions are there.
+        unsafe { vectors::cells_of_sums::<A::Avx2, A, ADD>(line, fx, sums) }
+    }
+
+    #[inline(always)]
+    fn wide_cells<T: Widen, const ADD: bool>(self, line: Line<'_, T>, fx: usize, sums: &mut [T::Wide]) -> usize {
+        // SAFETY: `self` is the proof that the instructions are there.
+        unsafe { vectors::wide_cells::<T::Avx2, ADD>(line, fx, sums) }
+    }
+
+    #[inline(always)]
+    fn byte_cells<const ADD: bool>(self, line: Line<'_, u8>, fx: usize, sums: &mut [u16]) -> usize {
+        // SAFETY: `self` is the proof that the instructions are there.
+        unsafe { vectors::byte_cells::<__m256i, ADD>(line, fx, sums) }
     }
 
     #[inline(always)]
@@ -171,13 +202,6 @@ impl Isa for Avx2 {
     }
 
     #[inline(always)]
-    fn byte_cell_sums<const ADD: bool>(self, line: Line<'_, u8>, fx: usize, sums: &mut [u16]) {
-        // SAFETY: `self` is the proof that AVX2 is there.
-        let done = unsafe { cells::walk_byte_cells::<ADD>(line, fx, sums) };
-        scalar::byte_cell_sums::<ADD>(line.voxels, fx, sums, done);
-    }
-
-    #[inline(always)]
     fn divide_u16(self, sums: &[u16], counts: &[u16], out: &mut [u8]) {
         // SAFETY: `self` is the proof that AVX2 is there.
         let done = unsafe { cells::walk_divide(sums, counts, out) };
@@ -189,6 +213,20 @@ impl Isa for Avx2 {
         // SAFETY: `self` is the proof that AVX2 is there.
         let done = unsafe { cells::walk_divide_u32(sums, counts, out) };
         scalar::divide(&sums[done..], &counts[done..], &mut out[done..]);
+    }
+
+    #[inline(always)]
+    fn divide_all_u16(self, sums: &[u16], by: u16, out: &mut [u8]) {
+        // SAFETY: `self` is the proof that AVX2 is there.
+        let done = unsafe { cells::walk_divide_all(sums, by, out) };
+        scalar::divide_all(&sums[done..], by, &mut out[done..]);
+    }
+
+    #[inline(always)]
+    fn divide_all_u32(self, sums: &[u32], by: u32, out: &mut [u16]) {
+        // SAFETY: `self` is the proof that AVX2 is there.
+        let done = unsafe { cells::walk_divide_all_u32(sums, by, out) };
+        scalar::divide_all(&sums[done..], by, &mut out[done..]);
     }
 }
 
@@ -210,6 +248,38 @@ impl Vector for __m256i {
         unsafe { _mm256_xor_si256(self, other) }
     }
     #[inline(always)]
+    unsafe fn or(self, other: Self) -> Self {
+        // SAFETY: the caller has AVX2.
+        unsafe { _mm256_or_si256(self, other) }
+    }
+    #[inline(always)]
+    unsafe fn select(self, mask: Self, other: Self) -> Self {
+        // SAFETY: the caller has AVX2.
+        unsafe { _mm256_blendv_epi8(other, self, mask) }
+    }
+    /// Places in the same half, and in the other half; the highest bit is set where it is not that half.
+    type Order = (Self, Self);
+    #[inline(always)]
+    unsafe fn order(places: &[u8; 64]) -> (Self, Self) {
+        // SAFETY: the caller has AVX2; the places are a vector and more.
+        unsafe {
+            let places = Self::load(places.as_ptr());
+            let halves = _mm256_set_m128i(_mm_set1_epi8(16), _mm_setzero_si128());
+            let other =
+                _mm256_slli_epi16::<3>(_mm256_and_si256(_mm256_xor_si256(places, halves), _mm256_set1_epi8(16)));
+            let within = _mm256_and_si256(places, _mm256_set1_epi8(15));
+            (within.or(other), within.or(_mm256_xor_si256(other, _mm256_set1_epi8(-128))))
+        }
+    }
+    #[inline(always)]
+    unsafe fn reorder(self, (same, other): (Self, Self)) -> Self {
+        // SAFETY: the caller has AVX2.
+        unsafe {
+            let swapped = _mm256_permute4x64_epi64::<0b01_00_11_10>(self);
+            _mm256_shuffle_epi8(self, same).or(_mm256_shuffle_epi8(swapped, other))
+        }
+    }
+    #[inline(always)]
     unsafe fn load<T>(at: *const T) -> Self {
         // SAFETY: the caller has AVX2, and may read there.
         unsafe { _mm256_loadu_si256(at.cast()) }
@@ -226,6 +296,40 @@ impl Vector for __m256i {
             _mm_stream_si128(at.cast(), _mm256_castsi256_si128(self));
             _mm_stream_si128(at.cast::<__m128i>().add(1), _mm256_extracti128_si256::<1>(self));
         }
+    }
+}
+
+impl Octets for __m256i {
+    /// Bytes of two cells, and the places of their bytes among those of two, in both halves.
+    type Octets = (usize, Self);
+    #[inline(always)]
+    unsafe fn octets(fx: usize) -> (usize, Self) {
+        let place = |byte: usize| if byte % 8 < fx { (byte % 16 / 8 * fx + byte % 8) as u8 } else { 0x80 };
+        let places: [u8; 32] = std::array::from_fn(place);
+        // SAFETY: the caller has AVX2; the places are a vector.
+        (2 * fx, unsafe { Self::load(places.as_ptr()) })
+    }
+    #[inline(always)]
+    fn reads(fx: usize) -> usize {
+        2 * fx + 16
+    }
+    #[inline(always)]
+    unsafe fn octet_sums(from: *const u8, (two, places): (usize, Self)) -> Self {
+        // SAFETY: the caller has AVX2, and may read 16 bytes at the first and at the third cell.
+        unsafe {
+            let cells = _mm256_set_m128i(_mm_loadu_si128(from.add(two).cast()), _mm_loadu_si128(from.cast()));
+            _mm256_sad_epu8(_mm256_shuffle_epi8(cells, places), _mm256_setzero_si256())
+        }
+    }
+    #[inline(always)]
+    unsafe fn up<const N: u32>(self) -> Self {
+        // SAFETY: the caller has AVX2.
+        unsafe { _mm256_sll_epi64(self, _mm_cvtsi32_si128(N as i32)) }
+    }
+    #[inline(always)]
+    unsafe fn add_words(a: Self, b: Self) -> Self {
+        // SAFETY: the caller has AVX2.
+        unsafe { _mm256_add_epi16(a, b) }
     }
 }
 

@@ -130,7 +130,7 @@ pairs! {
 /// The low halves of the quads of a and b, lane by lane.
 #[inline]
 #[target_feature(enable = "avx2")]
-pub fn pack_quads(a: __m256i, b: __m256i) -> __m256i {
+fn pack_quads(a: __m256i, b: __m256i) -> __m256i {
     let (a, b) = (_mm256_castsi256_ps(a), _mm256_castsi256_ps(b));
     _mm256_castps_si256(_mm256_shuffle_ps::<0b10_00_10_00>(a, b))
 }

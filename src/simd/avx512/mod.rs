@@ -17,7 +17,7 @@ pub use sums::{
 
 use super::avx2::cells;
 use super::lines::Line;
-use super::vectors::{self, Vector};
+use super::vectors::{self, Octets, Vector};
 use super::views::{Row, Voxel};
 use super::{Adjacent, Cells, Comparable, Found, Halving, Isa, Kernel, Label, PIECE, Widen, scalar};
 use std::arch::x86_64::*;
@@ -62,10 +62,71 @@ impl Isa for Avx512 {
         lines: &[Line<'_, T>],
         sums: &mut [T::Wide],
     ) {
-        // SAFETY: `self` is the proof that the instructions are there.
-        let done = unsafe { vectors::sums::<T::Avx512, FX, ADD, COUNT>(lines, sums) };
+        // SAFETY: `self` is the proof that the instructions are there, and those of AVX2.
+        let done = unsafe {
+            if sums.len() < VECTOR / size_of::<T>() {
+                vectors::sums::<T::Avx2, FX, ADD, COUNT>(lines, sums)
+            } else {
+                vectors::sums::<T::Avx512, FX, ADD, COUNT>(lines, sums)
+            }
+        };
         if done < sums.len() {
             scalar::rest_of_sums::<T, FX, ADD, COUNT>(lines, sums, done);
+        }
+    }
+
+    #[inline(always)]
+    fn wider_sums<T: Widen<Wide: Widen>, const FX: usize, const ADD: bool, const COUNT: bool>(
+        self,
+        lines: &[Line<'_, T>],
+        sums: &mut [<T::Wide as Widen>::Wide],
+    ) {
+        // SAFETY: `self` is the proof that the instructions are there, and those of AVX2.
+        let done = unsafe {
+            if sums.len() < VECTOR / size_of::<T>() {
+                vectors::wider_sums::<T::Avx2, <T::Wide as Widen>::Avx2, FX, ADD, COUNT>(lines, sums)
+            } else {
+                vectors::wider_sums::<T::Avx512, <T::Wide as Widen>::Avx512, FX, ADD, COUNT>(lines, sums)
+            }
+        };
+        if done < sums.len() {
+            scalar::rest_of_wider_sums::<T, FX, ADD, COUNT>(lines, sums, done);
+        }
+    }
+
+    #[inline(always)]
+    fn cells_of_sums<A: Adjacent, const ADD: bool>(self, line: Line<'_, A>, fx: usize, sums: &mut [A]) -> usize {
+        // SAFETY: `self` is the proof that the instructions are there, and those of AVX2.
+        unsafe {
+            if sums.len() < VECTOR / size_of::<A>() {
+                vectors::cells_of_sums::<A::Avx2, A, ADD>(line, fx, sums)
+            } else {
+                vectors::cells_of_sums::<A::Avx512, A, ADD>(line, fx, sums)
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn wide_cells<T: Widen, const ADD: bool>(self, line: Line<'_, T>, fx: usize, sums: &mut [T::Wide]) -> usize {
+        // SAFETY: `self` is the proof that the instructions are there, and those of AVX2.
+        unsafe {
+            if sums.len() < VECTOR / size_of::<T>() {
+                vectors::wide_cells::<T::Avx2, ADD>(line, fx, sums)
+            } else {
+                vectors::wide_cells::<T::Avx512, ADD>(line, fx, sums)
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn byte_cells<const ADD: bool>(self, line: Line<'_, u8>, fx: usize, sums: &mut [u16]) -> usize {
+        // SAFETY: `self` is the proof that the instructions are there, and those of AVX2.
+        unsafe {
+            if sums.len() < VECTOR / 2 {
+                vectors::byte_cells::<__m256i, ADD>(line, fx, sums)
+            } else {
+                vectors::byte_cells::<__m512i, ADD>(line, fx, sums)
+            }
         }
     }
 
@@ -214,13 +275,6 @@ impl Isa for Avx512 {
     }
 
     #[inline(always)]
-    fn byte_cell_sums<const ADD: bool>(self, line: Line<'_, u8>, fx: usize, sums: &mut [u16]) {
-        // SAFETY: `self` is the proof that AVX2 is there.
-        let done = unsafe { cells::walk_byte_cells::<ADD>(line, fx, sums) };
-        scalar::byte_cell_sums::<ADD>(line.voxels, fx, sums, done);
-    }
-
-    #[inline(always)]
     fn divide_u16(self, sums: &[u16], counts: &[u16], out: &mut [u8]) {
         // SAFETY: `self` is the proof that AVX2 is there.
         let done = unsafe { cells::walk_divide(sums, counts, out) };
@@ -232,6 +286,20 @@ impl Isa for Avx512 {
         // SAFETY: `self` is the proof that AVX2 is there.
         let done = unsafe { cells::walk_divide_u32(sums, counts, out) };
         scalar::divide(&sums[done..], &counts[done..], &mut out[done..]);
+    }
+
+    #[inline(always)]
+    fn divide_all_u16(self, sums: &[u16], by: u16, out: &mut [u8]) {
+        // SAFETY: `self` is the proof that AVX2 is there.
+        let done = unsafe { cells::walk_divide_all(sums, by, out) };
+        scalar::divide_all(&sums[done..], by, &mut out[done..]);
+    }
+
+    #[inline(always)]
+    fn divide_all_u32(self, sums: &[u32], by: u32, out: &mut [u16]) {
+        // SAFETY: `self` is the proof that AVX2 is there.
+        let done = unsafe { cells::walk_divide_all_u32(sums, by, out) };
+        scalar::divide_all(&sums[done..], by, &mut out[done..]);
     }
 }
 
@@ -253,6 +321,28 @@ impl Vector for __m512i {
         unsafe { _mm512_xor_si512(self, other) }
     }
     #[inline(always)]
+    unsafe fn or(self, other: Self) -> Self {
+        // SAFETY: the caller has AVX-512.
+        unsafe { _mm512_or_si512(self, other) }
+    }
+    #[inline(always)]
+    unsafe fn select(self, mask: Self, other: Self) -> Self {
+        // Bit by bit: the first if the mask has it, else the third.
+        // SAFETY: the caller has AVX-512.
+        unsafe { _mm512_ternarylogic_epi64::<0xca>(mask, self, other) }
+    }
+    type Order = Self;
+    #[inline(always)]
+    unsafe fn order(places: &[u8; 64]) -> Self {
+        // SAFETY: the caller has AVX-512; the places are a vector.
+        unsafe { Self::load(places.as_ptr()) }
+    }
+    #[inline(always)]
+    unsafe fn reorder(self, order: Self) -> Self {
+        // SAFETY: the caller has AVX-512.
+        unsafe { _mm512_permutexvar_epi8(order, self) }
+    }
+    #[inline(always)]
     unsafe fn load<T>(at: *const T) -> Self {
         // SAFETY: the caller has AVX-512, and may read there.
         unsafe { _mm512_loadu_si512(at.cast()) }
@@ -272,6 +362,40 @@ impl Vector for __m512i {
             _mm_stream_si128(at.add(2), _mm512_extracti32x4_epi32::<2>(self));
             _mm_stream_si128(at.add(3), _mm512_extracti32x4_epi32::<3>(self));
         }
+    }
+}
+
+impl Octets for __m512i {
+    /// The bytes of eight cells, where each of the octets is from, and which bytes of it are a cell's.
+    type Octets = (u64, __m512i, u64);
+    #[inline(always)]
+    unsafe fn octets(fx: usize) -> Self::Octets {
+        let places: [u8; 64] = std::array::from_fn(|byte| (byte / 8 * fx + byte % 8) as u8);
+        // SAFETY: the caller has AVX-512; the places are a vector.
+        let places = unsafe { Self::load(places.as_ptr()) };
+        (u64::MAX >> (64 - 8 * fx), places, (0xff >> (8 - fx)) * 0x0101_0101_0101_0101)
+    }
+    #[inline(always)]
+    fn reads(fx: usize) -> usize {
+        8 * fx
+    }
+    #[inline(always)]
+    unsafe fn octet_sums(from: *const u8, (read, places, own): Self::Octets) -> Self {
+        // SAFETY: the caller has AVX-512, and the bytes that the mask names may be read.
+        unsafe {
+            let cells = _mm512_maskz_loadu_epi8(read, from.cast());
+            _mm512_sad_epu8(_mm512_maskz_permutexvar_epi8(own, places, cells), _mm512_setzero_si512())
+        }
+    }
+    #[inline(always)]
+    unsafe fn up<const N: u32>(self) -> Self {
+        // SAFETY: the caller has AVX-512.
+        unsafe { _mm512_slli_epi64::<N>(self) }
+    }
+    #[inline(always)]
+    unsafe fn add_words(a: Self, b: Self) -> Self {
+        // SAFETY: the caller has AVX-512.
+        unsafe { _mm512_add_epi16(a, b) }
     }
 }
 
