@@ -96,15 +96,23 @@ pub struct Sums<T, N, A, D> {
 struct Level<A> {
     sums: Vec<A>,
     counts: Vec<A>,
+    /// Whether counts are kept.
+    counted: bool,
     /// Sums of a row whose cells are not yet folded along x, and what they are folded into.
     columns: [Vec<A>; 2],
 }
 
 impl<A: Sum> Level<A> {
-    fn new(grid: &Grid, level: usize, counts: bool) -> Self {
-        let sums = vec![A::default(); grid.panel_len(level)];
-        let counts = if counts { sums.clone() } else { Vec::new() };
-        Level { sums, counts, columns: Default::default() }
+    fn new(counted: bool) -> Self {
+        Level { sums: Vec::new(), counts: Vec::new(), counted, columns: Default::default() }
+    }
+
+    /// Makes room for so many sums: only as many as a panel has, because fresh memory costs small calls more than their sums.
+    fn hold(&mut self, len: usize) {
+        if self.sums.len() < len {
+            self.sums.resize(len, A::default());
+            self.counts.resize(if self.counted { len } else { 0 }, A::default());
+        }
     }
 
     /// Puts the rendered voxels in the place of their sums.
@@ -165,11 +173,11 @@ where
     type Panels = Sums<T, N, A, R::Divisor>;
 
     fn panels(&self) -> Self::Panels {
-        let (grid, counts) = (self.grid, self.render.counts());
+        let (grid, counted) = (self.grid, self.render.counts());
         let narrow = self.narrow.min(grid.levels());
         Sums {
-            first: (1..=narrow).map(|level| Level::new(grid, level, counts)).collect(),
-            rest: (narrow + 1..=grid.levels()).map(|level| Level::new(grid, level, counts)).collect(),
+            first: (1..=narrow).map(|_| Level::new(counted)).collect(),
+            rest: (narrow + 1..=grid.levels()).map(|_| Level::new(counted)).collect(),
             steps: Vec::new(),
             gathered: vec![Vec::new(); SIBLINGS],
             scattered: vec![Vec::new(); grid.levels()],
@@ -253,10 +261,13 @@ where
             done = (below / fy).min(render.alike(&step.by, step.cols, step.rows).1);
             let keep = steps.len() > 1;
             if done > 0 {
+                // Sums that are not kept all go to the first row.
+                first[0].hold(if keep { step.rows * step.cols } else { step.cols });
                 backend.run(Whole { render, step, keep, from, rows: done, level: &mut first[0], out: &mut outs[0] });
             }
         }
         if done < step.rows {
+            first[0].hold(step.rows * step.cols);
             let out = outs.get_mut(0).filter(|_| step.last);
             fold_panels(backend, render, step, from, None, done..step.rows, &mut first[0], out);
         }
@@ -292,6 +303,7 @@ fn fold_up<T, S: Summand<A>, A: Sum, R: Render<T, A>>(
 ) where
     T: Summand<A>,
 {
+    level.hold(step.rows * step.cols);
     let len = step.below * cols;
     let from = Panel::dense(&lower.sums[..len], cols);
     let counts = &[Panel::dense(&lower.counts[..len.min(lower.counts.len())], cols)];
@@ -516,7 +528,6 @@ impl<T: Summand<A>, A: Sum, R: Render<T, A>> Whole<'_, '_, T, A, R> {
         let Whole { render, step, from, level, out, rows, .. } = self;
         let full = (from[0].cols() / FX).min(render.alike(&step.by, step.cols, step.rows).0);
         for (j, lines) in CellLines::<T, N>::new(from, step.shape.factor[1], rows).enumerate() {
-            // Sums that are not kept all go to the same place.
             let (sums, counts) = level.row(if KEEP { j } else { 0 }, step.cols);
             let mut out = out.row_mut(j);
             if full < step.cols {

@@ -303,11 +303,6 @@ impl Grid {
         self.edge
     }
 
-    /// Voxels of `level` in the largest panel.
-    pub fn panel_len(&self, level: usize) -> usize {
-        self.axes[..2].iter().map(|axis| axis.panel(level).min(axis.extents[level])).product()
-    }
-
     /// The input's axes in the grid's order.
     pub fn source_axes(&self) -> Vec<Extent> {
         self.axes.iter().map(|axis| Extent { len: axis.extents[0], stride: axis.source }).collect()
