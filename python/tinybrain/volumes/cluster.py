@@ -118,8 +118,7 @@ class Cluster:
         return True
 
     def close(self) -> None:
-        """Part from the scheduler."""
-        self.client.close()
+        """Do nothing: the client is closed by who connected it."""
 
 
 def runs(indices: Iterator[int], most: Callable[[], int]) -> Iterator[tuple[int, int]]:

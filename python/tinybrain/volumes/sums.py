@@ -2,15 +2,14 @@
 
 A sum of integers is exact. It is an array of *limbs*, the first axis: one int64, or where 62 bits may be too few,
 several of 32 bits, least first, each in an int64 that has room for what is added up until `normal` moves the excess
-on; the last one has the sign. Division is done in int64 where a sum fits, and in Python's
-integers for the few that don't.
-
-A sum of floats has one limb, or two where its last bit would depend on the order of its terms: the sum, and what
-rounding took from it (D. E. Knuth's exact sum of two floats, TAOCP 2, 4.2.2).
+on; the last one has the sign. Division is done in int64 where a sum fits, and in Python's integers for the few that
+don't. A sum of float64 has two limbs, as its last bit would depend on the order of the terms: the sum, and what
+rounding took from it (D. E. Knuth's exact sum of two floats, TAOCP 2, 4.2.2). Other floats have one.
 """
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -36,19 +35,18 @@ def limbs_of(voxels: Array, limbs: int) -> Array:
 
 
 def fold(
-    values: Array, factor: Sequence[int], twice: Sequence[bool], plus: Callable[[Array, Array], object] | None = None
+    values: Array, factor: Sequence[int], twice: Sequence[bool], plus: Callable[[Array, Array], object] = operator.iadd
 ) -> Array:
     """Add up the cells of an array; the last cell of an axis may be smaller.
 
     `twice` says along which axes a trailing cell of one voxel, where a cell has more, counts twice; `plus` how to add
-    terms to sums in place, if not by ``+=``.
+    terms to sums in place.
 
     Examples
     --------
     >>> fold(np.array([1, 2, 5]), (2,), (True,)), fold(np.array([1, 2, 5]), (2,), (False,))
     (array([ 3, 10]), array([3, 5]))
     """
-    plus = plus or (lambda sums, terms: np.add(sums, terms, out=sums))
     for axis, f in enumerate(factor):
         extent = values.shape[axis]
         if f == 1:
@@ -70,7 +68,7 @@ def _along(axis: int, part: slice) -> tuple[slice, ...]:
 def fold_sums(sums: Array, factor: Sequence[int], twice: Sequence[bool]) -> Array:
     """As `fold`, of sums."""
     floats = sums.dtype.kind in "fc"
-    folded = fold(sums, (1, *factor), (False, *twice), _plus_floats if floats and len(sums) == 2 else None)
+    folded = fold(sums, (1, *factor), (False, *twice), _plus_floats if floats and len(sums) == 2 else operator.iadd)
     return folded if floats else normal(folded)
 
 
