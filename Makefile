@@ -38,7 +38,7 @@ endif
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help demo test lint bench bench-volumes compare wheel build clean
+.PHONY: help demo test lint bench bench-volumes compare wheel build maturin clean
 
 help:
 	@echo "make demo     a pyramid of generated tissue: times, the picture demo.png, and demo.ome.zarr"
@@ -84,6 +84,9 @@ $(MADE)/wheel: $(MADE)/maturin $(SOURCES) $(PACKAGE)
 # --- The verbs ---
 
 build: $(MADE)/native
+
+# What `build` and `wheel` both need; they may then run at the same time.
+maturin: $(MADE)/maturin
 
 # dist/ may have been removed by hand, which the stamp does not see.
 wheel:
