@@ -17,7 +17,7 @@ use crate::simd::tiles::Tiles;
 use crate::simd::two_floats::TwoFloats;
 use crate::simd::views::{Bool, Row, Source, Span, Voxel};
 use crate::simd::{Backend, Halving, Isa};
-use crate::sums::{Mean, Quotient};
+use crate::sums::{Mean, Quotient, add_up};
 use std::marker::PhantomData;
 
 /// The shape of an averaging call, and what its sums need.
@@ -176,12 +176,53 @@ impl<T: Voxel + Mean<A>, A: Quotient> Render<T, A> for Means<'_> {
     }
 
     #[inline(always)]
-    fn finish_up<I: Isa>(&self, isa: I, by: &Weight, lines: &[Line<'_, A>; 2], sums: &mut [A], out: Row<'_, T>) {
-        T::finish_up(isa, lines, sums, self.halving(by), out);
+    fn finish_two<I: Isa, const FX: usize, const N: usize>(
+        &self,
+        isa: I,
+        by: [&Weight; 2],
+        lines: &[[Line<'_, T>; N]; 2],
+        add: bool,
+        sums: &mut [A],
+        counts: &mut [A],
+        outs: [Row<'_, T>; 2],
+        above: Option<Row<'_, T>>,
+    ) {
+        let halving = self.halving(by[0]);
+        if self.0.sparse {
+            T::finish_two::<I, FX, N, true>(isa, lines, add, sums, counts, halving, outs);
+        } else {
+            T::finish_two::<I, FX, N, false>(isa, lines, add, sums, counts, halving, outs);
+        }
+        match above {
+            Some(out) if self.0.sparse => T::divide(isa, sums, counts, out),
+            Some(out) => T::shift(isa, sums, self.halving(by[1]), out),
+            None => (),
+        }
     }
 
     #[inline(always)]
-    fn finish<I: Isa, const FX: usize, const KEEP: bool, const N: usize>(
+    fn finish_up<I: Isa, const FX: usize>(
+        &self,
+        isa: I,
+        by: &Weight,
+        [lines, counted]: [&[Line<'_, A>; 2]; 2],
+        add: bool,
+        sums: &mut [A],
+        counts: &mut [A],
+        out: Option<Row<'_, T>>,
+    ) {
+        if !self.0.sparse {
+            return T::finish_up::<I, FX>(isa, lines, add, sums, self.halving(by), out);
+        }
+        add_up::<I, A, FX>(isa, lines, add, sums);
+        add_up::<I, A, FX>(isa, counted, add, counts);
+        if let Some(out) = out {
+            T::divide(isa, sums, counts, out);
+        }
+    }
+
+    #[inline(always)]
+    fn finish<I: Isa, const FX: usize, const N: usize>(
         &self,
         isa: I,
         by: &Weight,
@@ -191,9 +232,9 @@ impl<T: Voxel + Mean<A>, A: Quotient> Render<T, A> for Means<'_> {
         out: Row<'_, T>,
     ) {
         if self.0.sparse {
-            T::finish_sparse::<I, FX, KEEP, N>(isa, lines, sums, counts, out);
+            T::finish_sparse::<I, FX, N>(isa, lines, sums, counts, out);
         } else {
-            T::finish::<I, FX, KEEP, N>(isa, lines, sums, self.halving(by), out);
+            T::finish::<I, FX, N>(isa, lines, sums, self.halving(by), out);
         }
     }
 }

@@ -3,16 +3,23 @@
 //!
 //! Five mips then cost little more than one. The rows of a cell are read side by side, those of several slices too, so that most
 //! cells are whole after one look and their sums need not leave the registers; memory is asked for in the order of its
-//! addresses, ahead of the reads. Cells of several panels (many slices, or pieces of large cells) stay pending until the last has come.
+//! addresses, ahead of the reads. Where halving goes on, two levels are made of one look, and the rows of these are taken up through the
+//! levels above at once ([`whole`]). Cells of several panels (many slices, or pieces of large cells) stay pending until the last has
+//! come, and are folded row by row ([`rows`]).
 
-use crate::fold::{Fold, Shape, Sum, Summand, What, fold_rest, prime};
+use crate::fold::{Shape, Sum, Summand};
 use crate::grid::{Ascent, Edge, Grid, Pooling, SIBLINGS};
-use crate::simd::lines::{CellLines, Line};
+use crate::simd::lines::Line;
 use crate::simd::tiles::Tile;
 use crate::simd::views::{Panel, PanelMut, Row, Source, Span, Voxel};
-use crate::simd::{Backend, FOLDED, Isa, Kernel, SIDE};
+use crate::simd::{Backend, Isa, SIDE};
+use rows::fold_panels;
 use std::marker::PhantomData;
 use std::ops::Range;
+use whole::{Climb, Two, Whole};
+
+mod rows;
+mod whole;
 
 /// How sums become voxels, whatever the types.
 pub trait Renderer: Sync {
@@ -33,9 +40,9 @@ pub trait Render<T, A>: Renderer {
     /// Writes the voxels of a row; `last`: the last row of its panel.
     fn render<I: Isa>(&self, isa: I, by: &Self::Divisor, last: bool, sums: &[A], counts: &[A], out: Row<'_, T>);
 
-    /// Folds the lines of full cells of `FX` (1 or 2) columns and writes their voxels at once; `KEEP`: sums and counts (if there
-    /// are any) are needed afterwards.
-    fn finish<I: Isa, const FX: usize, const KEEP: bool, const N: usize>(
+    /// Folds the lines of full cells of `FX` (1 or 2) columns and writes their voxels at once, and leaves sums and counts (if there are
+    /// any).
+    fn finish<I: Isa, const FX: usize, const N: usize>(
         &self,
         isa: I,
         by: &Self::Divisor,
@@ -45,19 +52,39 @@ pub trait Render<T, A>: Renderer {
         out: Row<'_, T>,
     );
 
-    /// As [`Render::finish`], of cells of two rows and columns of sums, which are kept.
-    fn finish_up<I: Isa>(
+    /// As [`Render::finish`], of two rows of cells of two rows each, one beside the other, and the cells of `FX` columns that these two make in the level above: sums (and
+    /// counts) set or added, and their voxels written if they are whole. Rows have [`FULL`] cells or more.
+    #[allow(clippy::too_many_arguments)]
+    fn finish_two<I: Isa, const FX: usize, const N: usize>(
         &self,
         _isa: I,
-        _by: &Self::Divisor,
-        _lines: &[Line<'_, A>; 2],
+        _by: [&Self::Divisor; 2],
+        _lines: &[[Line<'_, T>; N]; 2],
+        _add: bool,
         _sums: &mut [A],
-        _out: Row<'_, T>,
+        _counts: &mut [A],
+        _outs: [Row<'_, T>; 2],
+        _above: Option<Row<'_, T>>,
     ) {
         unreachable!("only where `FINISHES_UP` says so");
     }
 
-    /// Whether there is a [`Render::finish_up`] for these types, where there are vectors.
+    /// As [`Render::finish`], of cells of two rows and `FX` columns of sums (and counts), set or added, and written if they are whole.
+    #[allow(clippy::too_many_arguments)]
+    fn finish_up<I: Isa, const FX: usize>(
+        &self,
+        _isa: I,
+        _by: &Self::Divisor,
+        _lines: [&[Line<'_, A>; 2]; 2],
+        _add: bool,
+        _sums: &mut [A],
+        _counts: &mut [A],
+        _out: Option<Row<'_, T>>,
+    ) {
+        unreachable!("only where `FINISHES_UP` says so");
+    }
+
+    /// Whether there are [`Render::finish_up`] and [`Render::finish_two`] for these types, where there are vectors.
     const FINISHES_UP: bool;
 
     /// Whether there is a [`Render::finish`] for these types, where there are vectors.
@@ -98,13 +125,15 @@ struct Level<A> {
     counts: Vec<A>,
     /// Whether counts are kept.
     counted: bool,
+    /// So many of the first rows have come from the panels that are taken up, by a kernel that took them up through several levels.
+    done: usize,
     /// Sums of a row whose cells are not yet folded along x, and what they are folded into.
     columns: [Vec<A>; 2],
 }
 
 impl<A: Sum> Level<A> {
     fn new(counted: bool) -> Self {
-        Level { sums: Vec::new(), counts: Vec::new(), counted, columns: Default::default() }
+        Level { sums: Vec::new(), counts: Vec::new(), counted, done: 0, columns: Default::default() }
     }
 
     /// Makes room for so many sums: only as many as a panel has, because fresh memory costs small calls more than their sums.
@@ -152,6 +181,11 @@ struct Step<D> {
 }
 
 impl<D> Step<D> {
+    /// Whether all cells of the panel come from this child.
+    fn is_whole(&self) -> bool {
+        self.first && self.last && self.weight == 1
+    }
+
     /// The rows of the level below (which has `rows`) that make row `j`, and how often each counts.
     #[inline(always)]
     fn cell(&self, j: usize, rows: usize) -> (Range<usize>, usize) {
@@ -244,85 +278,78 @@ where
                 out.keep();
             }
         }
-        let (step, [fx, fy], below) = (&steps[0], steps[0].shape.factor, from[0].rows());
+        first.iter_mut().for_each(|level| level.done = 0);
+        rest.iter_mut().for_each(|level| level.done = 0);
+        let (step, [fx, fy]) = (&steps[0], steps[0].shape.factor);
         // Where these panels hold whole cells and a kernel takes all lines of one side by side, nothing is pending.
-        let whole = step.first
-            && step.last
-            && step.weight == 1
+        let whole = <R as Render<T, N>>::FINISHES
+            && step.is_whole()
             && fx <= 2
             && matches!(fy * from.len(), 1 | 2 | SIDE)
-            && from.iter().all(|panel| panel.is_like(&from[0]));
-        let mut done = 0;
-        if <R as Render<T, N>>::FINISHES
-            && whole
+            && from.iter().all(|panel| panel.is_like(&from[0]))
             && backend.has_vectors()
-            && <R as Render<T, N>>::finishes(render, &step.by)
-        {
-            done = (below / fy).min(render.alike(&step.by, step.cols, step.rows).1);
-            let keep = steps.len() > 1;
-            if done > 0 {
-                // Sums that are not kept all go to the first row.
-                first[0].hold(if keep { step.rows * step.cols } else { step.cols });
-                backend.run(Whole { render, step, keep, from, rows: done, level: &mut first[0], out: &mut outs[0] });
+            && <R as Render<T, N>>::finishes(render, &step.by);
+        if whole {
+            if let Some(two) = Two::new(render, steps, from, first, outs) {
+                backend.run(two);
+            } else if let Some(one) = Whole::new(render, steps, from, first, outs) {
+                backend.run(one);
             }
         }
-        if done < step.rows {
+        if first[0].done < step.rows {
             first[0].hold(step.rows * step.cols);
             let out = outs.get_mut(0).filter(|_| step.last);
-            fold_panels(backend, render, step, from, None, done..step.rows, &mut first[0], out);
+            fold_panels(backend, render, step, from, None, &mut first[0], out);
         }
         if step.restarts && step.last {
             first[0].restart(&mut outs[0]);
         }
-        for k in 1..steps.len() {
-            let (step, cols, out) = (&steps[k], steps[k - 1].cols, outs.get_mut(k));
-            match k.checked_sub(first.len()) {
-                None => {
-                    let (lower, upper) = first.split_at_mut(k);
-                    fold_up(backend, render, step, &lower[k - 1], cols, &mut upper[0], out);
-                }
-                Some(0) => fold_up(backend, render, step, &first[k - 1], cols, &mut rest[0], out),
-                Some(i) => {
-                    let (lower, upper) = rest.split_at_mut(i);
-                    fold_up(backend, render, step, &lower[i - 1], cols, &mut upper[0], out);
-                }
-            }
+        rise(backend, render, steps, first, outs);
+        let (below, steps) = steps.split_at(first.len().min(steps.len()));
+        if let (Some(lower), [step, ..]) = (first.last(), steps) {
+            let outs = outs.get_mut(below.len()..).unwrap_or_default();
+            fold_up(backend, render, (below[below.len() - 1].cols, step), lower, &mut rest[0], outs.first_mut());
+            rise(backend, render, steps, rest, outs);
         }
     }
 }
 
-/// Folds the panel of a level into that of the level above, which may start again from its voxels.
-fn fold_up<T, S: Summand<A>, A: Sum, R: Render<T, A>>(
+/// Takes the first of the levels up through the others that are reached.
+fn rise<T: Summand<A>, A: Sum, R: Render<T, A>>(
     backend: Backend,
     render: &R,
-    step: &Step<R::Divisor>,
+    steps: &[Step<R::Divisor>],
+    levels: &mut [Level<A>],
+    outs: &mut [PanelMut<'_, T>],
+) {
+    for k in 1..levels.len().min(steps.len()) {
+        if levels[k].done == 0
+            && backend.has_vectors()
+            && let Some(climb) =
+                Climb::new(render, &steps[k - 1..], &mut levels[k - 1..], outs.get_mut(k - 1..).unwrap_or_default())
+        {
+            backend.run(climb);
+        }
+        let (lower, upper) = levels.split_at_mut(k);
+        fold_up(backend, render, (steps[k - 1].cols, &steps[k]), &lower[k - 1], &mut upper[0], outs.get_mut(k));
+    }
+}
+
+/// Folds what is not yet done of the panel of a level with so many columns into that of the level above, which may start again from its voxels.
+fn fold_up<T: Summand<A>, S: Summand<A>, A: Sum, R: Render<T, A>>(
+    backend: Backend,
+    render: &R,
+    (cols, step): (usize, &Step<R::Divisor>),
     lower: &Level<S>,
-    cols: usize,
     level: &mut Level<A>,
     mut out: Option<&mut PanelMut<'_, T>>,
-) where
-    T: Summand<A>,
-{
-    level.hold(step.rows * step.cols);
-    let len = step.below * cols;
-    let from = Panel::dense(&lower.sums[..len], cols);
-    let counts = &[Panel::dense(&lower.counts[..len.min(lower.counts.len())], cols)];
-    let whole = step.first && step.last && step.weight == 1 && step.shape.factor == [2, 2] && lower.counts.is_empty();
-    let mut done = 0;
-    if R::FINISHES_UP
-        && whole
-        && step.below >= 2
-        && backend.has_vectors()
-        && render.finishes(&step.by)
-        && let (Some(from), Some(out)) = (S::same(from), out.as_deref_mut())
-    {
-        done = (step.below / 2).min(render.alike(&step.by, step.cols, step.rows).1);
-        if done > 0 {
-            backend.run(WholeUp { render, step, from, rows: done, level: &mut *level, out });
-        }
-    }
-    if done < step.rows {
-        fold_panels(backend, render, step, &[from], Some(counts), done..step.rows, level, out.as_deref_mut());
+) {
+    if level.done < step.rows {
+        level.hold(step.rows * step.cols);
+        let len = step.below * cols;
+        let from = Panel::dense(&lower.sums[..len], cols);
+        let counts = &[Panel::dense(&lower.counts[..len.min(lower.counts.len())], cols)];
+        fold_panels(backend, render, step, &[from], Some(counts), level, out.as_deref_mut());
     }
     if step.restarts
         && step.last
@@ -330,232 +357,4 @@ fn fold_up<T, S: Summand<A>, A: Sum, R: Render<T, A>>(
     {
         level.restart(out);
     }
-}
-
-/// As [`Whole`], of cells of two rows and columns of sums.
-struct WholeUp<'a, 'o, T, A, R: Renderer> {
-    render: &'a R,
-    step: &'a Step<R::Divisor>,
-    from: Panel<'a, A>,
-    rows: usize,
-    level: &'a mut Level<A>,
-    out: &'a mut PanelMut<'o, T>,
-}
-
-impl<T, A: Sum, R: Render<T, A>> Kernel for WholeUp<'_, '_, T, A, R> {
-    #[inline(always)]
-    fn run<I: Isa>(self, isa: I) {
-        if !I::VECTORS || !R::FINISHES_UP {
-            unreachable!("whole cells are finished by vectors");
-        }
-        let WholeUp { render, step, from, rows, level, out } = self;
-        let by = &step.by;
-        let full = (from.cols() / 2).min(render.alike(by, step.cols, step.rows).0);
-        for (j, lines) in CellLines::<A, 2>::new(&[from], 2, rows).enumerate() {
-            let ((sums, _), mut out) = (level.row(j, step.cols), out.row_mut(j));
-            if full < step.cols {
-                let mirrored = step.shape.mirrored && from.cols() % 2 == 1;
-                fold_rest(&lines, 2 * full, mirrored, false, &mut sums[full], What::Value);
-                render.render(Backend::plain(), by, false, &sums[full..], &[], out.part(full..full + 1));
-            }
-            render.finish_up(isa, by, &lines, &mut sums[..full], out.part(0..full));
-        }
-    }
-}
-
-/// Folds panels (and if they are sums, their counts) into rows of the panel of the level above, and writes the voxels of those
-/// rows to `out`, if they are complete. Every row is a kernel call or two of its own: kernels that hold a loop over rows
-/// and all the ways along a row are slow to compile, and short of registers.
-#[allow(clippy::too_many_arguments)]
-fn fold_panels<S: Summand<A>, T, A: Sum, R: Render<T, A>>(
-    backend: Backend,
-    render: &R,
-    step: &Step<R::Divisor>,
-    from: &[Panel<'_, S>],
-    counted: Option<&[Panel<'_, S>]>,
-    rows: Range<usize>,
-    level: &mut Level<A>,
-    mut out: Option<&mut PanelMut<'_, T>>,
-) {
-    let (counted, what) = counted.map_or((from, What::Presence), |counts| (counts, What::Value));
-    let mut columns = std::mem::take(&mut level.columns);
-    let mut lines = [Line::here(&[]); FOLDED];
-    for j in rows {
-        let cell = step.cell(j, from[0].rows());
-        let (sums, counts) = level.row(j, step.cols);
-        fold_row(backend, step, from, &cell, What::Value, &mut lines, &mut columns, sums);
-        if !counts.is_empty() {
-            fold_row(backend, step, counted, &cell, what, &mut lines, &mut columns, counts);
-        }
-        if let Some(out) = &mut out {
-            let (last, out) = (j + 1 == step.rows, out.row_mut(j));
-            backend.run(RenderRow { render, by: &step.by, last, sums, counts, out });
-        }
-    }
-    level.columns = columns;
-}
-
-/// Folds the lines of a row of cells, each `times`: those of wide cells into columns first, and these, along x, in the end into `to`.
-#[allow(clippy::too_many_arguments)]
-fn fold_row<'a, S: Summand<A>, A: Sum, D>(
-    backend: Backend,
-    step: &Step<D>,
-    from: &[Panel<'a, S>],
-    (cell, times): &(Range<usize>, usize),
-    what: What,
-    lines: &mut [Line<'a, S>; FOLDED],
-    [columns, spare]: &mut [Vec<A>; 2],
-    to: &mut [A],
-) {
-    let (shape, add) = (step.shape, !step.first);
-    let [fx, fy] = shape.factor;
-    let alone = cell.len() * from.len() * times == 1 && what == What::Value;
-    let first = if fx > 2 { S::first_step(fx, alone) } else { fx };
-    let mut rest = fx / first;
-    let mut len = from[0].cols().div_ceil(first);
-    if rest > 1 {
-        columns.resize(columns.len().max(len), A::default());
-    }
-    let side = side(from.len(), cell.len());
-    let mut first_add = rest == 1 && add;
-    for _ in 0..*times {
-        for panels in from.chunks(side.0) {
-            for y in cell.clone().step_by(side.1) {
-                let lines = beside(panels, y..cell.end.min(y + side.1), from.len(), lines);
-                let to = if rest == 1 { &mut *to } else { &mut columns[..len] };
-                let shape = Shape { factor: [first, fy], ..shape };
-                backend.run(Fold { lines, shape, add: first_add, to, what });
-                first_add = true;
-            }
-        }
-    }
-    while rest > 1 {
-        let by = prime(rest);
-        rest /= by;
-        let from = Line::here(&columns[..len]);
-        len = len.div_ceil(by);
-        let shape = Shape { factor: [by, fy], ..shape };
-        if rest == 1 {
-            backend.run(Fold { lines: &[from], shape, add, to: &mut *to, what: What::Value });
-        } else {
-            spare.resize(spare.len().max(len), A::default());
-            backend.run(Fold { lines: &[from], shape, add: false, to: &mut spare[..len], what: What::Value });
-            std::mem::swap(columns, spare);
-        }
-    }
-}
-
-/// Writes the voxels of a row.
-struct RenderRow<'a, T, A, R: Renderer> {
-    render: &'a R,
-    by: &'a R::Divisor,
-    last: bool,
-    sums: &'a [A],
-    counts: &'a [A],
-    out: Row<'a, T>,
-}
-
-impl<T, A, R: Render<T, A>> Kernel for RenderRow<'_, T, A, R> {
-    #[inline(always)]
-    fn run<I: Isa>(self, isa: I) {
-        self.render.render(isa, self.by, self.last, self.sums, self.counts, self.out);
-    }
-}
-
-/// How many panels, and how many rows of each, are folded side by side: all, or parts that differ little, and whole slices of a
-/// cell if they are not too large for that.
-fn side(panels: usize, rows: usize) -> (usize, usize) {
-    let even = |n: usize, most: usize| n.div_ceil(n.div_ceil(most));
-    if rows > FOLDED { (1, even(rows, FOLDED)) } else { (even(panels, FOLDED / rows), rows) }
-}
-
-/// The rows of panels, side by side.
-#[inline(always)]
-fn beside<'l, 'a, S>(
-    panels: &[Panel<'a, S>],
-    rows: Range<usize>,
-    all: usize,
-    lines: &'l mut [Line<'a, S>; FOLDED],
-) -> &'l [Line<'a, S>] {
-    for (p, panel) in panels.iter().enumerate() {
-        for y in rows.clone() {
-            lines[p * rows.len() + y - rows.start] = panel.line(y, rows.start, rows.len(), all);
-        }
-    }
-    &lines[..panels.len() * rows.len()]
-}
-
-/// Folds whole cells of one or two columns, all lines of a cell side by side, and writes their voxels at once.
-struct Whole<'a, 'o, T, A, R: Renderer> {
-    render: &'a R,
-    step: &'a Step<R::Divisor>,
-    /// Whether the sums are needed afterwards.
-    keep: bool,
-    from: &'a [Panel<'a, T>],
-    /// So many rows of cells.
-    rows: usize,
-    level: &'a mut Level<A>,
-    out: &'a mut PanelMut<'o, T>,
-}
-
-impl<T: Summand<A>, A: Sum, R: Render<T, A>> Kernel for Whole<'_, '_, T, A, R> {
-    #[inline(always)]
-    fn run<I: Isa>(self, isa: I) {
-        if !I::VECTORS {
-            unreachable!("whole cells are finished by vectors");
-        }
-        match (self.step.shape.factor[0], self.keep) {
-            (1, false) => self.sides::<I, 1, false>(isa),
-            (1, true) => self.sides::<I, 1, true>(isa),
-            (_, false) => self.sides::<I, 2, false>(isa),
-            (_, true) => self.sides::<I, 2, true>(isa),
-        }
-    }
-}
-
-impl<T: Summand<A>, A: Sum, R: Render<T, A>> Whole<'_, '_, T, A, R> {
-    #[inline(always)]
-    fn sides<I: Isa, const FX: usize, const KEEP: bool>(self, isa: I) {
-        match self.from.len() * self.step.shape.factor[1] {
-            1 => self.each::<I, FX, KEEP, 1>(isa),
-            2 => self.each::<I, FX, KEEP, 2>(isa),
-            _ => self.each::<I, FX, KEEP, SIDE>(isa),
-        }
-    }
-
-    #[inline(always)]
-    fn each<I: Isa, const FX: usize, const KEEP: bool, const N: usize>(self, isa: I) {
-        let Whole { render, step, from, level, out, rows, .. } = self;
-        let full = (from[0].cols() / FX).min(render.alike(&step.by, step.cols, step.rows).0);
-        for (j, lines) in CellLines::<T, N>::new(from, step.shape.factor[1], rows).enumerate() {
-            let (sums, counts) = level.row(if KEEP { j } else { 0 }, step.cols);
-            let mut out = out.row_mut(j);
-            if full < step.cols {
-                let counts = if counts.is_empty() { &mut [][..] } else { &mut counts[full..] };
-                last_cell(render, step, &lines, &mut sums[full..], counts, out.part(full..full + 1));
-            }
-            let counts = if counts.is_empty() { counts } else { &mut counts[..full] };
-            render.finish::<I, FX, KEEP, N>(isa, &step.by, &lines, &mut sums[..full], counts, out.part(0..full));
-        }
-    }
-}
-
-/// The lone last cell of a row: not worth vectors, nor the registers of the loop over the rows.
-#[inline(never)]
-fn last_cell<T: Summand<A>, A: Sum, R: Render<T, A>, const N: usize>(
-    render: &R,
-    step: &Step<R::Divisor>,
-    lines: &[Line<'_, T>; N],
-    sum: &mut [A],
-    count: &mut [A],
-    out: Row<'_, T>,
-) {
-    let (fx, len) = (step.shape.factor[0], lines[0].voxels.len());
-    let mirrored = step.shape.mirrored && !len.is_multiple_of(fx);
-    let first = (len - 1) / fx * fx;
-    fold_rest(lines, first, mirrored, false, &mut sum[0], What::Value);
-    if let [count] = count {
-        fold_rest(lines, first, mirrored, false, count, What::Presence);
-    }
-    render.render(Backend::plain(), &step.by, false, sum, count, out);
 }

@@ -116,7 +116,7 @@ impl<T: End<A>, A: Sum> Render<T, A> for Unwrap {
     }
 
     #[inline(always)]
-    fn finish<I: Isa, const FX: usize, const KEEP: bool, const N: usize>(
+    fn finish<I: Isa, const FX: usize, const N: usize>(
         &self,
         isa: I,
         by: &(),
@@ -125,7 +125,7 @@ impl<T: End<A>, A: Sum> Render<T, A> for Unwrap {
         _counts: &mut [A],
         mut out: Row<'_, T>,
     ) {
-        let done = T::fold_vectors::<I, FX, false, N>(isa, lines, sums, Some(out.part(0..sums.len())), KEEP);
+        let done = T::fold_vectors::<I, FX, false, N>(isa, lines, sums, Some(out.part(0..sums.len())));
         if done < sums.len() {
             let rest = behind(lines, FX * done);
             few_cells(&rest, FX, false, &mut sums[done..], T::lift);
@@ -146,7 +146,6 @@ pub trait End<A: Sum>: Summand<A> {
         _lines: &[Line<'_, Self>; N],
         _sums: &mut [A],
         _out: Option<Row<'_, Self>>,
-        _keep: bool,
     ) -> usize {
         0
     }
@@ -162,7 +161,7 @@ fn fold_lines<T: End<A>, A: Sum, I: Isa, const FX: usize, const ADD: bool, const
     if !I::VECTORS {
         return few_columns::<T, A, FX, ADD>(lines, ends, T::lift);
     }
-    let done = T::fold_vectors::<I, FX, ADD, N>(isa, lines, ends, None, true);
+    let done = T::fold_vectors::<I, FX, ADD, N>(isa, lines, ends, None);
     if done < ends.len() {
         few_cells(&behind(lines, FX * done), FX, ADD, &mut ends[done..], T::lift);
     }
@@ -266,9 +265,8 @@ macro_rules! ends {
                 lines: &[Line<'_, Self>; N],
                 ends: &mut [$end<K>],
                 out: Option<Row<'_, Self>>,
-                keep: bool,
             ) -> usize {
-                isa.extrema::<K, Self, $end<K>, FX, ADD, $max, N>(lines, ends, out, keep)
+                isa.extrema::<K, Self, $end<K>, FX, ADD, $max, N>(lines, ends, out)
             }
         }
     };

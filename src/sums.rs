@@ -90,17 +90,16 @@ pub trait Mean<A: Quotient>: Summand<A> {
         }
     }
 
-    /// Sums whole cells of `FX` (1 or 2) columns up, and `out[i] = sums[i]` by a power of two at once; without `KEEP`, the sums are undefined
-    /// afterwards.
+    /// Sums whole cells of `FX` (1 or 2) columns up, and `out[i] = sums[i]` by a power of two at once.
     #[inline(always)]
-    fn finish<I: Isa, const FX: usize, const KEEP: bool, const N: usize>(
+    fn finish<I: Isa, const FX: usize, const N: usize>(
         isa: I,
         lines: &[Line<'_, Self>; N],
         sums: &mut [A],
         by: Halving,
         mut out: Row<'_, Self>,
     ) {
-        let done = Self::finish_vectors::<I, FX, KEEP, N>(isa, lines, sums, by, out.part(0..sums.len()));
+        let done = Self::finish_vectors::<I, FX, N>(isa, lines, sums, by, out.part(0..sums.len()));
         if done < sums.len() {
             let rest = behind(lines, FX * done);
             few_cells(&rest, FX, false, &mut sums[done..], Self::lift);
@@ -110,14 +109,14 @@ pub trait Mean<A: Quotient>: Summand<A> {
 
     /// As [`Mean::finish`], of the voxels that are not background.
     #[inline(always)]
-    fn finish_sparse<I: Isa, const FX: usize, const KEEP: bool, const N: usize>(
+    fn finish_sparse<I: Isa, const FX: usize, const N: usize>(
         isa: I,
         lines: &[Line<'_, Self>; N],
         sums: &mut [A],
         counts: &mut [A],
         mut out: Row<'_, Self>,
     ) {
-        let done = Self::finish_sparse_vectors::<I, FX, KEEP, N>(isa, lines, sums, counts, out.part(0..sums.len()));
+        let done = Self::finish_sparse_vectors::<I, FX, N>(isa, lines, sums, counts, out.part(0..sums.len()));
         if done < sums.len() {
             let rest = behind(lines, FX * done);
             few_cells(&rest, FX, false, &mut sums[done..], Self::lift);
@@ -126,25 +125,50 @@ pub trait Mean<A: Quotient>: Summand<A> {
         }
     }
 
-    /// As [`Mean::finish`], of cells of two rows and columns of sums.
+    /// Sums two rows of cells of `FX` columns up, which become voxels at once, and the cells of `FX` columns of these two: all of [`crate::simd::FULL`] or more. With
+    /// `SPARSE`, of the voxels that are not background.
     #[inline(always)]
-    fn finish_up<I: Isa>(isa: I, lines: &[Line<'_, A>; 2], sums: &mut [A], by: Halving, mut out: Row<'_, Self>) {
-        let done = Self::finish_up_vectors(isa, lines, sums, by, out.part(0..sums.len()));
+    fn finish_two<I: Isa, const FX: usize, const N: usize, const SPARSE: bool>(
+        _isa: I,
+        _lines: &[[Line<'_, Self>; N]; 2],
+        _add: bool,
+        _sums: &mut [A],
+        _counts: &mut [A],
+        _by: Halving,
+        _outs: [Row<'_, Self>; 2],
+    ) {
+        unreachable!("only where there are vectors");
+    }
+
+    /// As [`Mean::finish`], of cells of two rows and `FX` columns of sums, set or added, which may not be whole yet.
+    #[inline(always)]
+    fn finish_up<I: Isa, const FX: usize>(
+        isa: I,
+        lines: &[Line<'_, A>; 2],
+        add: bool,
+        sums: &mut [A],
+        by: Halving,
+        mut out: Option<Row<'_, Self>>,
+    ) {
+        let row = out.as_mut().map(|out| out.part(0..sums.len()));
+        let done = Self::finish_up_vectors::<I, FX>(isa, lines, add, sums, by, row);
         if done < sums.len() {
-            // In the order of the vectors, on which the last bits of floats depend.
-            A::sums::<I, 2, false>(isa, &behind(lines, 2 * done), &mut sums[done..]);
-            halve_few(&sums[done..], by, &mut out.voxels[done..sums.len()]);
+            add_up::<I, A, FX>(isa, &behind(lines, FX * done), add, &mut sums[done..]);
+            if let Some(out) = out {
+                halve_few(&sums[done..], by, &mut out.voxels[done..sums.len()]);
+            }
         }
     }
 
     /// The part of [`Mean::finish_up`] that vectors do: how many.
     #[inline(always)]
-    fn finish_up_vectors<I: Isa>(
+    fn finish_up_vectors<I: Isa, const FX: usize>(
         _isa: I,
         _lines: &[Line<'_, A>; 2],
+        _add: bool,
         _sums: &mut [A],
         _by: Halving,
-        _out: Row<'_, Self>,
+        _out: Option<Row<'_, Self>>,
     ) -> usize {
         0
     }
@@ -157,7 +181,7 @@ pub trait Mean<A: Quotient>: Summand<A> {
 
     /// The part of [`Mean::finish`] that vectors do: how many.
     #[inline(always)]
-    fn finish_vectors<I: Isa, const FX: usize, const KEEP: bool, const N: usize>(
+    fn finish_vectors<I: Isa, const FX: usize, const N: usize>(
         _isa: I,
         _lines: &[Line<'_, Self>; N],
         _sums: &mut [A],
@@ -169,7 +193,7 @@ pub trait Mean<A: Quotient>: Summand<A> {
 
     /// The part of [`Mean::finish_sparse`] that vectors do: how many.
     #[inline(always)]
-    fn finish_sparse_vectors<I: Isa, const FX: usize, const KEEP: bool, const N: usize>(
+    fn finish_sparse_vectors<I: Isa, const FX: usize, const N: usize>(
         _isa: I,
         _lines: &[Line<'_, Self>; N],
         _sums: &mut [A],
@@ -185,6 +209,16 @@ pub trait Mean<A: Quotient>: Summand<A> {
 /// 1 / 2^15, one below 2^16 by less than 1 / 2^7.
 const fn most_divisor(bits: u32) -> u128 {
     (1 << (22 - bits)) - 1
+}
+
+/// Cells of two lines and `FX` columns of sums, set or added.
+#[inline(always)]
+pub fn add_up<I: Isa, A: Sum, const FX: usize>(isa: I, lines: &[Line<'_, A>; 2], add: bool, sums: &mut [A]) {
+    if add {
+        A::sums::<I, FX, true>(isa, lines, sums);
+    } else {
+        A::sums::<I, FX, false>(isa, lines, sums);
+    }
 }
 
 /// As [`Mean::shift`], of what vectors leave.
@@ -205,34 +239,48 @@ macro_rules! means {
                     isa.$wide::<$t>(sums, by, out)
                 }
                 #[inline(always)]
-                fn finish_up_vectors<I: Isa>(
+                fn finish_up_vectors<I: Isa, const FX: usize>(
                     isa: I,
                     lines: &[Line<'_, $sum>; 2],
+                    add: bool,
                     sums: &mut [$sum],
                     by: Halving,
-                    out: Row<'_, Self>,
+                    out: Option<Row<'_, Self>>,
                 ) -> usize {
-                    isa.finish_adjacent::<$t>(lines, sums, by, out)
+                    isa.finish_up::<$t, FX>(lines, add, sums, by, out)
                 }
                 #[inline(always)]
-                fn finish_vectors<I: Isa, const FX: usize, const KEEP: bool, const N: usize>(
+                fn finish_vectors<I: Isa, const FX: usize, const N: usize>(
                     isa: I,
                     lines: &[Line<'_, Self>; N],
                     sums: &mut [$sum],
                     by: Halving,
                     out: Row<'_, Self>,
                 ) -> usize {
-                    isa.finish_sums::<$t, FX, KEEP, N>(lines, sums, by, out)
+                    isa.finish_sums::<$t, FX, N>(lines, sums, by, out)
                 }
                 #[inline(always)]
-                fn finish_sparse_vectors<I: Isa, const FX: usize, const KEEP: bool, const N: usize>(
+                fn finish_two<I: Isa, const FX: usize, const N: usize, const SPARSE: bool>(
+                    isa: I,
+                    lines: &[[Line<'_, Self>; N]; 2],
+                    add: bool,
+                    sums: &mut [$sum],
+                    counts: &mut [$sum],
+                    by: Halving,
+                    outs: [Row<'_, Self>; 2],
+                ) {
+                    let cells = outs[0].voxels.len();
+                    assert_eq!(isa.finish_two::<$t, FX, N, SPARSE>(lines, add, sums, counts, by, outs), cells);
+                }
+                #[inline(always)]
+                fn finish_sparse_vectors<I: Isa, const FX: usize, const N: usize>(
                     isa: I,
                     lines: &[Line<'_, Self>; N],
                     sums: &mut [$sum],
                     counts: &mut [$sum],
                     out: Row<'_, Self>,
                 ) -> usize {
-                    isa.finish_sparse::<$t, FX, KEEP, N>(lines, sums, counts, out)
+                    isa.finish_sparse::<$t, FX, N>(lines, sums, counts, out)
                 }
                 $(
                     const DIVIDES: bool = true;

@@ -269,6 +269,8 @@ impl Halving {
 
 /// Lines of whole cells that are read side by side: one, two or so many.
 pub const SIDE: usize = 4;
+/// Voxels of a row that fill a vector, whatever the backend.
+pub const FULL: usize = 64;
 /// Lines that are folded side by side into sums, at most.
 pub const FOLDED: usize = 12;
 
@@ -329,10 +331,9 @@ pub trait Isa: Copy {
         0
     }
 
-    /// Sums of `N` lines (at most [`SIDE`]) as [`Isa::sums`] sets them, `narrow`ed at once, as far as vectors go: how many. Without `KEEP`, the sums are undefined
-    /// afterwards.
+    /// Sums of `N` lines (at most [`SIDE`]) as [`Isa::sums`] sets them, `narrow`ed at once, as far as vectors go: how many.
     #[inline(always)]
-    fn finish_sums<T: Widen, const FX: usize, const KEEP: bool, const N: usize>(
+    fn finish_sums<T: Widen, const FX: usize, const N: usize>(
         self,
         _lines: &[Line<'_, T>; N],
         _sums: &mut [T::Wide],
@@ -342,21 +343,22 @@ pub trait Isa: Copy {
         0
     }
 
-    /// As [`Isa::finish_sums`], of pairs of sums of two lines; the sums are kept.
+    /// As [`Isa::finish_sums`], of cells of `FX` (1 or 2) columns of sums of two lines; the sums are kept, set or added.
     #[inline(always)]
-    fn finish_adjacent<T: Widen>(
+    fn finish_up<T: Widen, const FX: usize>(
         self,
         _lines: &[Line<'_, T::Wide>; 2],
+        _add: bool,
         _sums: &mut [T::Wide],
         _by: Halving,
-        _out: Row<'_, T>,
+        _out: Option<Row<'_, T>>,
     ) -> usize {
         0
     }
 
     /// As [`Isa::finish_sums`], sums divided by counts of voxels that are not 0 (0 where there are none).
     #[inline(always)]
-    fn finish_sparse<T: Widen, const FX: usize, const KEEP: bool, const N: usize>(
+    fn finish_sparse<T: Widen, const FX: usize, const N: usize>(
         self,
         _lines: &[Line<'_, T>; N],
         _sums: &mut [T::Wide],
@@ -366,16 +368,29 @@ pub trait Isa: Copy {
         0
     }
 
+    /// Sums of two rows of cells of `FX` columns, `narrow`ed or with `SPARSE` divided by counts and written to `outs`, and the sums and counts of cells
+    /// of two such rows and `FX` columns, set or added: all, where rows have [`FULL`] cells and there are vectors; how many of the cells below.
+    #[inline(always)]
+    fn finish_two<T: Widen, const FX: usize, const N: usize, const SPARSE: bool>(
+        self,
+        _lines: &[[Line<'_, T>; N]; 2],
+        _add: bool,
+        _sums: &mut [T::Wide],
+        _counts: &mut [T::Wide],
+        _by: Halving,
+        _outs: [Row<'_, T>; 2],
+    ) -> usize {
+        0
+    }
+
     /// `ends[i]` becomes (with `ADD`: or stays) the minimum (`MAX`: maximum) of `FX` (1 or 2) numbers from `FX i` on of each line, as
-    /// far as vectors go: how many. That is also written to `out`, if it is given, and to `ends` only if they are to be `keep`ed. `T` and
-    /// `A` hold a `K` each.
+    /// far as vectors go: how many. That is also written to `out`, if it is given. `T` and `A` hold a `K` each.
     #[inline(always)]
     fn extrema<K: Comparable, T: Voxel, A: Voxel, const FX: usize, const ADD: bool, const MAX: bool, const N: usize>(
         self,
         _lines: &[Line<'_, T>; N],
         _ends: &mut [A],
         _out: Option<Row<'_, T>>,
-        _keep: bool,
     ) -> usize {
         0
     }

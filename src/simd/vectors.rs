@@ -5,11 +5,15 @@
 //! definition.
 
 mod columns;
+mod extrema;
 mod folds;
+mod means;
 mod modes;
 
 pub use columns::{byte_cells, cells_of_sums, wide_cells};
-pub use folds::{sums, wider_sums};
+pub use extrema::extrema;
+pub use folds::{adjacent_sums, sums, wider_sums};
+pub use means::{finish_sparse, finish_sums, finish_two, finish_up, narrow};
 pub use modes::{compare, count_rows, find, modes, tell_apart};
 
 use super::lines::Line;
@@ -183,83 +187,6 @@ fn length<T>(lines: &[Line<'_, T>]) -> usize {
     lines.iter().map(|line| line.voxels.len()).min().unwrap_or(0)
 }
 
-/// Calls `$walk` for the number of lines, [`super::FOLDED`] at most.
-macro_rules! side_by_side {
-    ($lines:ident, $walk:ident::<$($p:tt),*>($($arg:expr),*)) => {
-        match *$lines {
-            [a] => $walk::<$($p,)* 1>(&[a], $($arg),*),
-            [a, b] => $walk::<$($p,)* 2>(&[a, b], $($arg),*),
-            _ => 0,
-        }
-    };
-}
-
-/// The sums of the vector of cells at `i`, twice as wide as voxels.
-///
-/// # Safety
-/// Needs the instructions; `FX` vectors from `FX i` on are within the lines.
-#[inline(always)]
-unsafe fn cells<P: Pairs, const FX: usize, const COUNT: bool, const ROWS: usize>(
-    lines: &[Line<'_, P::Voxel>; ROWS],
-    i: usize,
-) -> (VectorOf<P>, VectorOf<P>) {
-    const { assert!((FX == 1 || FX == 2) && (ROWS == 1 || ROWS == 2 || ROWS == 4)) };
-    const { assert!(size_of::<P::Wide>() == 2 * size_of::<P::Voxel>()) };
-    let lanes = VectorOf::<P>::BYTES / size_of::<P::Voxel>();
-    lines.iter().for_each(|line| line.announce(FX * i, FX * VectorOf::<P>::BYTES));
-    // SAFETY: the caller's promise.
-    unsafe {
-        // Pairs of lines first: sums of floats depend on the order, which is the same everywhere.
-        let (mut low, mut high) = pair_of::<P, FX, COUNT>(&lines[..ROWS.min(2)], FX * i, lanes);
-        if ROWS == 4 {
-            let (a, b) = pair_of::<P, FX, COUNT>(&lines[2..], FX * i, lanes);
-            (low, high) = (P::Sums::plus(low, a), P::Sums::plus(high, b));
-        }
-        (low, high)
-    }
-}
-
-/// # Safety
-/// Needs the instructions; `FX` vectors from voxel `at` on are within the lines, of which there are one or two.
-#[inline(always)]
-unsafe fn pair_of<P: Pairs, const FX: usize, const COUNT: bool>(
-    lines: &[Line<'_, P::Voxel>],
-    at: usize,
-    lanes: usize,
-) -> (VectorOf<P>, VectorOf<P>) {
-    // SAFETY: the caller's promise.
-    unsafe {
-        let (low, high) = cells_of::<P, FX, COUNT>(lines[0].voxels.as_ptr().add(at), lanes);
-        let Some(second) = lines.get(1) else { return (low, high) };
-        let (a, b) = cells_of::<P, FX, COUNT>(second.voxels.as_ptr().add(at), lanes);
-        (P::Sums::plus(low, a), P::Sums::plus(high, b))
-    }
-}
-
-/// # Safety
-/// Needs the instructions; `FX` vectors at `from` may be read.
-#[inline(always)]
-unsafe fn cells_of<P: Pairs, const FX: usize, const COUNT: bool>(
-    from: *const P::Voxel,
-    lanes: usize,
-) -> (VectorOf<P>, VectorOf<P>) {
-    // SAFETY: the caller's promise.
-    unsafe {
-        let mut a = VectorOf::<P>::load(from);
-        if COUNT {
-            a = P::occupied(a);
-        }
-        if FX == 1 {
-            return P::widen(a);
-        }
-        let mut b = VectorOf::<P>::load(from.add(lanes));
-        if COUNT {
-            b = P::occupied(b);
-        }
-        (P::pairs(a), P::pairs(b))
-    }
-}
-
 /// # Safety
 /// Needs the instructions; a vector at `to` is the caller's to read and write.
 #[inline(always)]
@@ -269,61 +196,6 @@ unsafe fn set_or_add<S: Sums, A, const ADD: bool>(to: *mut A, sums: S::V) {
         let sums = if ADD { S::plus(S::V::load(to), sums) } else { sums };
         sums.store(to);
     }
-}
-
-/// Sums of neighbouring sums, set or added.
-///
-/// # Safety
-/// Needs the instructions; `A` is the type of the sums.
-#[inline(always)]
-pub unsafe fn adjacent_sums<S: Sums, A, const ADD: bool>(lines: &[Line<'_, A>], sums: &mut [A]) -> usize {
-    // SAFETY: the caller has the instructions.
-    unsafe { side_by_side!(lines, adjacent_of::<S, A, ADD>(sums)) }
-}
-
-/// # Safety
-/// Needs the instructions.
-#[inline(always)]
-unsafe fn adjacent_of<S: Sums, A, const ADD: bool, const ROWS: usize>(
-    lines: &[Line<'_, A>; ROWS],
-    sums: &mut [A],
-) -> usize {
-    const { assert!(S::V::BYTES.is_multiple_of(size_of::<A>())) };
-    let lanes = S::V::BYTES / size_of::<A>();
-    let full = sums.len().min(length(lines) / 2) / lanes * lanes;
-    for i in (0..full).step_by(lanes) {
-        lines.iter().for_each(|line| line.announce(2 * i, 2 * S::V::BYTES));
-        // SAFETY: 2 i + 2 lanes <= line.len() and i + lanes <= sums.len(), by `full`.
-        unsafe {
-            let from = lines[0].voxels.as_ptr().add(2 * i);
-            let (mut a, mut b) = (S::V::load(from), S::V::load(from.add(lanes)));
-            for line in &lines[1..] {
-                let from = line.voxels.as_ptr().add(2 * i);
-                (a, b) = (S::plus(a, S::V::load(from)), S::plus(b, S::V::load(from.add(lanes))));
-            }
-            set_or_add::<S, _, ADD>(sums.as_mut_ptr().add(i), S::adjacent(a, b));
-        }
-    }
-    full
-}
-
-/// Sums to voxels half as wide.
-///
-/// # Safety
-/// Needs the instructions.
-#[inline(always)]
-pub unsafe fn narrow<P: Pairs>(sums: &[P::Wide], by: Halving, out: Row<'_, P::Voxel>) -> usize {
-    let lanes = VectorOf::<P>::BYTES / size_of::<P::Voxel>();
-    let full = sums.len().min(out.voxels.len()) / lanes * lanes;
-    let out = Out::new(out, full);
-    for i in (0..full).step_by(lanes) {
-        // SAFETY: i + lanes <= sums.len() and out.len(), by `full`.
-        unsafe {
-            let at = sums.as_ptr().add(i);
-            out.put(i, P::narrow(VectorOf::<P>::load(at), VectorOf::<P>::load(at.add(lanes / 2)), by));
-        }
-    }
-    full
 }
 
 /// Where the next vector is: behind the last one, and if there is less than a vector left, as much over again as makes one
@@ -339,199 +211,8 @@ pub fn next(i: usize, lanes: usize, len: usize) -> Option<usize> {
     }
 }
 
-/// Whole cells of `FX` (1 or 2) columns: folded and narrowed.
-///
-/// # Safety
-/// Needs the instructions.
-#[inline(always)]
-pub unsafe fn finish_sums<P: Pairs, const FX: usize, const KEEP: bool, const ROWS: usize>(
-    lines: &[Line<'_, P::Voxel>; ROWS],
-    sums: &mut [P::Wide],
-    by: Halving,
-    out: Row<'_, P::Voxel>,
-) -> usize {
-    let lanes = VectorOf::<P>::BYTES / size_of::<P::Voxel>();
-    let len = sums.len().min(length(lines) / FX).min(out.voxels.len());
-    let out = Out::new(out, len / lanes * lanes);
-    let (mut i, mut done) = (0, 0);
-    while let Some(at) = next(i, lanes, len) {
-        // SAFETY: at + lanes <= len, and FX len voxels are in each line, len in the sums and in the row.
-        unsafe {
-            let (low, high) = cells::<P, FX, false, ROWS>(lines, at);
-            if KEEP {
-                let to = sums.as_mut_ptr().add(at);
-                low.store(to);
-                high.store(to.add(lanes / 2));
-            }
-            again(lines, FX * at, FX * VectorOf::<P>::BYTES);
-            out.put(at, P::narrow(low, high, by));
-        }
-        (i, done) = (i + lanes, len);
-    }
-    done
-}
-
 /// Asks for the same once more: requests that find the processor's list of them full are dropped, and a moment later there is room.
 #[inline(always)]
 fn again<T>(lines: &[Line<'_, T>], i: usize, bytes: usize) {
     lines.iter().for_each(|line| line.announce(i, bytes));
-}
-
-/// # Safety
-/// Needs the instructions; a vector at `a` and one at `b` may be read.
-#[inline(always)]
-unsafe fn column<P: Pairs>(a: *const P::Wide, b: *const P::Wide) -> VectorOf<P> {
-    // SAFETY: the caller's promise.
-    unsafe { P::Sums::plus(VectorOf::<P>::load(a), VectorOf::<P>::load(b)) }
-}
-
-/// Pairs of sums of two lines: folded, kept and narrowed.
-///
-/// # Safety
-/// Needs the instructions.
-#[inline(always)]
-pub unsafe fn finish_adjacent<P: Pairs>(
-    lines: &[Line<'_, P::Wide>; 2],
-    sums: &mut [P::Wide],
-    by: Halving,
-    out: Row<'_, P::Voxel>,
-) -> usize {
-    let lanes = VectorOf::<P>::BYTES / size_of::<P::Voxel>();
-    let len = sums.len().min(length(lines) / 2).min(out.voxels.len());
-    let out = Out::new(out, len / lanes * lanes);
-    let (mut i, mut done) = (0, 0);
-    while let Some(at) = next(i, lanes, len) {
-        // SAFETY: at + lanes <= len, and 2 len sums are in each line, len in the sums and in the row.
-        unsafe {
-            let half = lanes / 2;
-            let [a, b] = [lines[0].voxels.as_ptr().add(2 * at), lines[1].voxels.as_ptr().add(2 * at)];
-            let low = P::Sums::adjacent(column::<P>(a, b), column::<P>(a.add(half), b.add(half)));
-            let high = P::Sums::adjacent(
-                column::<P>(a.add(lanes), b.add(lanes)),
-                column::<P>(a.add(lanes + half), b.add(lanes + half)),
-            );
-            let to = sums.as_mut_ptr().add(at);
-            low.store(to);
-            high.store(to.add(half));
-            out.put(at, P::narrow(low, high, by));
-        }
-        (i, done) = (i + lanes, len);
-    }
-    done
-}
-
-/// Whole cells of `FX` (1 or 2) columns, without background: folded, counted and divided.
-///
-/// # Safety
-/// Needs the instructions.
-#[inline(always)]
-pub unsafe fn finish_sparse<P: Pairs, const FX: usize, const KEEP: bool, const ROWS: usize>(
-    lines: &[Line<'_, P::Voxel>; ROWS],
-    sums: &mut [P::Wide],
-    counts: &mut [P::Wide],
-    out: Row<'_, P::Voxel>,
-) -> usize {
-    if !P::DIVIDES {
-        return 0;
-    }
-    const { assert!(FX * ROWS <= 8, "as many as `quotients` can count") };
-    let lanes = VectorOf::<P>::BYTES / size_of::<P::Voxel>();
-    let len = sums.len().min(counts.len()).min(length(lines) / FX).min(out.voxels.len());
-    let out = Out::new(out, len / lanes * lanes);
-    let (mut i, mut done) = (0, 0);
-    while let Some(at) = next(i, lanes, len) {
-        // SAFETY: at + lanes <= len, and FX len voxels are in each line, len in the sums, the counts and the row.
-        unsafe {
-            let (low, high) = cells::<P, FX, false, ROWS>(lines, at);
-            let (few, more) = cells::<P, FX, true, ROWS>(lines, at);
-            if KEEP {
-                let (to, count) = (sums.as_mut_ptr().add(at), counts.as_mut_ptr().add(at));
-                low.store(to);
-                high.store(to.add(lanes / 2));
-                few.store(count);
-                more.store(count.add(lanes / 2));
-            }
-            out.put(at, P::quotients(low, high, few, more));
-        }
-        (i, done) = (i + lanes, len);
-    }
-    done
-}
-
-/// Minima or maxima of cells of `FX` (1 or 2) columns, set or folded onto what is there, and written to `out` if it is given.
-///
-/// # Safety
-/// Needs the instructions; `T` and `A` hold what `O` compares.
-#[inline(always)]
-pub unsafe fn extrema<
-    O: Order,
-    T: Voxel,
-    A: Voxel,
-    const FX: usize,
-    const ADD: bool,
-    const MAX: bool,
-    const ROWS: usize,
->(
-    lines: &[Line<'_, T>; ROWS],
-    ends: &mut [A],
-    out: Option<Row<'_, T>>,
-    keep: bool,
-) -> usize {
-    const { assert!((FX == 1 || FX == 2) && ROWS >= 1) };
-    const { assert!(size_of::<T>() == size_of::<<O::Lanes as Lanes>::Label>() && size_of::<T>() == size_of::<A>()) };
-    let lanes = OrderedOf::<O>::BYTES / size_of::<T>();
-    let len = ends.len().min(length(lines) / FX);
-    let out = out.map(|row| {
-        assert!(row.voxels.len() >= len);
-        Out::new(row, len / lanes * lanes)
-    });
-    let (mut next_i, mut done) = (0, 0);
-    while let Some(i) = next(next_i, lanes, len) {
-        lines.iter().for_each(|line| line.announce(FX * i, FX * OrderedOf::<O>::BYTES));
-        // SAFETY: i + lanes <= len, and FX len numbers are in each line, len in the ends and in the row.
-        unsafe {
-            let at = ends.as_mut_ptr().add(i);
-            let mut end = ends_of::<O, T, FX, MAX>(lines[0].voxels.as_ptr().add(FX * i), lanes);
-            for line in &lines[1..] {
-                end = pick::<O, MAX>(end, ends_of::<O, T, FX, MAX>(line.voxels.as_ptr().add(FX * i), lanes));
-            }
-            if ADD {
-                end = pick::<O, MAX>(OrderedOf::<O>::load(at), end);
-            }
-            again(lines, FX * i, FX * OrderedOf::<O>::BYTES);
-            if keep {
-                end.store(at);
-            }
-            if let Some(out) = &out {
-                out.put(i, end);
-            }
-        }
-        (next_i, done) = (next_i + lanes, len);
-    }
-    done
-}
-
-type OrderedOf<O> = <<O as Order>::Lanes as Lanes>::V;
-
-/// # Safety
-/// Needs the instructions; `FX` vectors at `from` may be read.
-#[inline(always)]
-unsafe fn ends_of<O: Order, T, const FX: usize, const MAX: bool>(from: *const T, lanes: usize) -> OrderedOf<O> {
-    // SAFETY: the caller's promise.
-    unsafe {
-        let a = OrderedOf::<O>::load(from);
-        if FX == 1 {
-            return a;
-        }
-        let (even, odd) = O::Lanes::part(a, OrderedOf::<O>::load(from.add(lanes)));
-        pick::<O, MAX>(even, odd)
-    }
-}
-
-/// # Safety
-/// Needs the instructions.
-#[inline(always)]
-unsafe fn pick<O: Order, const MAX: bool>(a: OrderedOf<O>, b: OrderedOf<O>) -> OrderedOf<O> {
-    // SAFETY: the caller has the instructions.
-    unsafe { if MAX { O::greatest(a, b) } else { O::least(a, b) } }
 }

@@ -188,6 +188,22 @@ impl<'a, T> PanelMut<'a, T> {
     pub fn row_mut(&mut self, j: usize) -> Row<'_, T> {
         assert!(j < self.rows);
         // SAFETY: as in `Panel::row`; the rows do not overlap, and `&mut self` lends one at a time.
+        unsafe { self.lend(j) }
+    }
+
+    /// Rows `j` and `j + 1`, to write.
+    #[inline(always)]
+    pub fn two_rows_mut(&mut self, j: usize) -> [Row<'_, T>; 2] {
+        assert!(j < self.rows && self.rows - j >= 2);
+        // SAFETY: as in `row_mut`; these two do not overlap either.
+        unsafe { [self.lend(j), self.lend(j + 1)] }
+    }
+
+    /// # Safety
+    /// There is a row `j`, and nobody else has it.
+    #[inline(always)]
+    unsafe fn lend<'r>(&self, j: usize) -> Row<'r, T> {
+        // SAFETY: as in `Panel::row`.
         let voxels = unsafe { std::slice::from_raw_parts_mut(self.origin.offset(j as isize * self.pitch), self.cols) };
         Row { voxels, streams: self.streams }
     }

@@ -107,7 +107,7 @@ impl Isa for Avx2 {
     }
 
     #[inline(always)]
-    fn finish_sums<T: Widen, const FX: usize, const KEEP: bool, const N: usize>(
+    fn finish_sums<T: Widen, const FX: usize, const N: usize>(
         self,
         lines: &[Line<'_, T>; N],
         sums: &mut [T::Wide],
@@ -115,23 +115,24 @@ impl Isa for Avx2 {
         out: Row<'_, T>,
     ) -> usize {
         // SAFETY: `self` is the proof that the instructions are there.
-        unsafe { vectors::finish_sums::<T::Avx2, FX, KEEP, N>(lines, sums, by, out) }
+        unsafe { vectors::finish_sums::<T::Avx2, FX, N>(lines, sums, by, out) }
     }
 
     #[inline(always)]
-    fn finish_adjacent<T: Widen>(
+    fn finish_up<T: Widen, const FX: usize>(
         self,
         lines: &[Line<'_, T::Wide>; 2],
+        add: bool,
         sums: &mut [T::Wide],
         by: Halving,
-        out: Row<'_, T>,
+        out: Option<Row<'_, T>>,
     ) -> usize {
         // SAFETY: `self` is the proof that the instructions are there.
-        unsafe { vectors::finish_adjacent::<T::Avx2>(lines, sums, by, out) }
+        unsafe { vectors::finish_up::<T::Avx2, FX>(lines, add, sums, by, out) }
     }
 
     #[inline(always)]
-    fn finish_sparse<T: Widen, const FX: usize, const KEEP: bool, const N: usize>(
+    fn finish_sparse<T: Widen, const FX: usize, const N: usize>(
         self,
         lines: &[Line<'_, T>; N],
         sums: &mut [T::Wide],
@@ -139,7 +140,21 @@ impl Isa for Avx2 {
         out: Row<'_, T>,
     ) -> usize {
         // SAFETY: `self` is the proof that the instructions are there.
-        unsafe { vectors::finish_sparse::<T::Avx2, FX, KEEP, N>(lines, sums, counts, out) }
+        unsafe { vectors::finish_sparse::<T::Avx2, FX, N>(lines, sums, counts, out) }
+    }
+
+    #[inline(always)]
+    fn finish_two<T: Widen, const FX: usize, const N: usize, const SPARSE: bool>(
+        self,
+        lines: &[[Line<'_, T>; N]; 2],
+        add: bool,
+        sums: &mut [T::Wide],
+        counts: &mut [T::Wide],
+        by: Halving,
+        outs: [Row<'_, T>; 2],
+    ) -> usize {
+        // SAFETY: `self` is the proof that the instructions are there.
+        unsafe { vectors::finish_two::<T::Avx2, FX, N, SPARSE>(lines, add, sums, counts, by, outs) }
     }
 
     #[inline(always)]
@@ -148,10 +163,9 @@ impl Isa for Avx2 {
         lines: &[Line<'_, T>; N],
         ends: &mut [A],
         out: Option<Row<'_, T>>,
-        keep: bool,
     ) -> usize {
         // SAFETY: `self` is the proof that the instructions are there.
-        unsafe { vectors::extrema::<K::Avx2, T, A, FX, ADD, MAX, N>(lines, ends, out, keep) }
+        unsafe { vectors::extrema::<K::Avx2, T, A, FX, ADD, MAX, N>(lines, ends, out) }
     }
 
     #[inline(always)]

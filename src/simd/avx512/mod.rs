@@ -146,7 +146,7 @@ impl Isa for Avx512 {
     }
 
     #[inline(always)]
-    fn finish_sums<T: Widen, const FX: usize, const KEEP: bool, const N: usize>(
+    fn finish_sums<T: Widen, const FX: usize, const N: usize>(
         self,
         lines: &[Line<'_, T>; N],
         sums: &mut [T::Wide],
@@ -156,31 +156,32 @@ impl Isa for Avx512 {
         // SAFETY: `self` is the proof that the instructions are there, and those of AVX2.
         unsafe {
             if sums.len() < VECTOR / size_of::<T>() {
-                return vectors::finish_sums::<T::Avx2, FX, KEEP, N>(lines, sums, by, out);
+                return vectors::finish_sums::<T::Avx2, FX, N>(lines, sums, by, out);
             }
-            vectors::finish_sums::<T::Avx512, FX, KEEP, N>(lines, sums, by, out)
+            vectors::finish_sums::<T::Avx512, FX, N>(lines, sums, by, out)
         }
     }
 
     #[inline(always)]
-    fn finish_adjacent<T: Widen>(
+    fn finish_up<T: Widen, const FX: usize>(
         self,
         lines: &[Line<'_, T::Wide>; 2],
+        add: bool,
         sums: &mut [T::Wide],
         by: Halving,
-        out: Row<'_, T>,
+        out: Option<Row<'_, T>>,
     ) -> usize {
-        // SAFETY: `self` is the proof that the instructions are there.
+        // SAFETY: `self` is the proof that the instructions are there, and those of AVX2.
         unsafe {
             if sums.len() < VECTOR / size_of::<T>() {
-                return vectors::finish_adjacent::<T::Avx2>(lines, sums, by, out);
+                return vectors::finish_up::<T::Avx2, FX>(lines, add, sums, by, out);
             }
-            vectors::finish_adjacent::<T::Avx512>(lines, sums, by, out)
+            vectors::finish_up::<T::Avx512, FX>(lines, add, sums, by, out)
         }
     }
 
     #[inline(always)]
-    fn finish_sparse<T: Widen, const FX: usize, const KEEP: bool, const N: usize>(
+    fn finish_sparse<T: Widen, const FX: usize, const N: usize>(
         self,
         lines: &[Line<'_, T>; N],
         sums: &mut [T::Wide],
@@ -190,10 +191,24 @@ impl Isa for Avx512 {
         // SAFETY: `self` is the proof that the instructions are there, and those of AVX2.
         unsafe {
             if sums.len() < VECTOR / size_of::<T>() {
-                return vectors::finish_sparse::<T::Avx2, FX, KEEP, N>(lines, sums, counts, out);
+                return vectors::finish_sparse::<T::Avx2, FX, N>(lines, sums, counts, out);
             }
-            vectors::finish_sparse::<T::Avx512, FX, KEEP, N>(lines, sums, counts, out)
+            vectors::finish_sparse::<T::Avx512, FX, N>(lines, sums, counts, out)
         }
+    }
+
+    #[inline(always)]
+    fn finish_two<T: Widen, const FX: usize, const N: usize, const SPARSE: bool>(
+        self,
+        lines: &[[Line<'_, T>; N]; 2],
+        add: bool,
+        sums: &mut [T::Wide],
+        counts: &mut [T::Wide],
+        by: Halving,
+        outs: [Row<'_, T>; 2],
+    ) -> usize {
+        // SAFETY: `self` is the proof that the instructions are there.
+        unsafe { vectors::finish_two::<T::Avx512, FX, N, SPARSE>(lines, add, sums, counts, by, outs) }
     }
 
     #[inline(always)]
@@ -202,14 +217,13 @@ impl Isa for Avx512 {
         lines: &[Line<'_, T>; N],
         ends: &mut [A],
         out: Option<Row<'_, T>>,
-        keep: bool,
     ) -> usize {
         // SAFETY: `self` is the proof that the instructions are there, and those of AVX2.
         unsafe {
             if ends.len() < VECTOR / size_of::<T>() {
-                return vectors::extrema::<K::Avx2, T, A, FX, ADD, MAX, N>(lines, ends, out, keep);
+                return vectors::extrema::<K::Avx2, T, A, FX, ADD, MAX, N>(lines, ends, out);
             }
-            vectors::extrema::<K::Avx512, T, A, FX, ADD, MAX, N>(lines, ends, out, keep)
+            vectors::extrema::<K::Avx512, T, A, FX, ADD, MAX, N>(lines, ends, out)
         }
     }
 

@@ -3,7 +3,8 @@
 //! The last vector of a row overlaps the one before. It is made first and written last: until then nothing is added to what it
 //! is added to.
 
-use super::{Pairs, Sums, Vector, VectorOf, again, cells, length, pair_of};
+use super::means::{cells, pair_of};
+use super::{Pairs, Sums, Vector, VectorOf, again, length, set_or_add};
 use crate::simd::lines::Line;
 
 /// Where the last vector of a row of `len` is, if it is not one of those that lie one behind the other.
@@ -190,4 +191,51 @@ pub unsafe fn store_parts<V: Vector, A, const N: usize>(all: [V; N], to: *mut A,
         // SAFETY: the caller's promise.
         unsafe { sums.store(to.add(k * part)) };
     }
+}
+
+/// Calls `$walk` for the number of lines.
+macro_rules! side_by_side {
+    ($lines:ident, $walk:ident::<$($p:tt),*>($($arg:expr),*)) => {
+        match *$lines {
+            [a] => $walk::<$($p,)* 1>(&[a], $($arg),*),
+            [a, b] => $walk::<$($p,)* 2>(&[a, b], $($arg),*),
+            _ => 0,
+        }
+    };
+}
+
+/// Sums of neighbouring sums, set or added.
+///
+/// # Safety
+/// Needs the instructions; `A` is the type of the sums.
+#[inline(always)]
+pub unsafe fn adjacent_sums<S: Sums, A, const ADD: bool>(lines: &[Line<'_, A>], sums: &mut [A]) -> usize {
+    // SAFETY: the caller has the instructions.
+    unsafe { side_by_side!(lines, adjacent_of::<S, A, ADD>(sums)) }
+}
+
+/// # Safety
+/// Needs the instructions.
+#[inline(always)]
+unsafe fn adjacent_of<S: Sums, A, const ADD: bool, const ROWS: usize>(
+    lines: &[Line<'_, A>; ROWS],
+    sums: &mut [A],
+) -> usize {
+    const { assert!(S::V::BYTES.is_multiple_of(size_of::<A>())) };
+    let lanes = S::V::BYTES / size_of::<A>();
+    let full = sums.len().min(length(lines) / 2) / lanes * lanes;
+    for i in (0..full).step_by(lanes) {
+        lines.iter().for_each(|line| line.announce(2 * i, 2 * S::V::BYTES));
+        // SAFETY: 2 i + 2 lanes <= line.len() and i + lanes <= sums.len(), by `full`.
+        unsafe {
+            let from = lines[0].voxels.as_ptr().add(2 * i);
+            let (mut a, mut b) = (S::V::load(from), S::V::load(from.add(lanes)));
+            for line in &lines[1..] {
+                let from = line.voxels.as_ptr().add(2 * i);
+                (a, b) = (S::plus(a, S::V::load(from)), S::plus(b, S::V::load(from.add(lanes))));
+            }
+            set_or_add::<S, _, ADD>(sums.as_mut_ptr().add(i), S::adjacent(a, b));
+        }
+    }
+    full
 }

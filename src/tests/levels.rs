@@ -1,0 +1,50 @@
+//! Mips that are made several at once, row by row: they are those that the scalar backend makes one after the other.
+
+use super::{Index, Noise, Volume, fill, mips, noise};
+use crate::averaging::{self, Average};
+use crate::grid::Array;
+use crate::simd::Backend;
+
+#[test]
+fn mips_made_row_by_row_are_those_made_one_after_the_other() {
+    fn check<T: Average + PartialEq>(voxel: impl Fn(&mut Noise) -> T + Copy) {
+        // Rows with cells left over, of level 1, 2 and 3, and that need more than one panel.
+        let widths = (64..=72).chain([127, 128, 129, 130, 131, 190, 256, 257, 261, 513]);
+        let shapes = widths.flat_map(|width| [[width, 4, 1], [width, 7, 3], [width, 13, 2], [width, 37, 9]]);
+        for shape in shapes.chain([[300, 1025, 2], [131, 2051, 3]]) {
+            for factor in [[2, 2, 1], [2, 2, 2], [1, 2, 2], [1, 2, 1]] {
+                let input = noise(shape, [0, 1, 2], 1, voxel);
+                for (count, sparse, exact) in [(2, false, false), (5, false, false), (4, true, false), (4, false, true)]
+                {
+                    let scalar = means(Backend::all()[0], &input, factor, count, sparse, exact);
+                    for &backend in &Backend::all()[1..] {
+                        let same = means(backend, &input, factor, count, sparse, exact) == scalar;
+                        assert!(same, "{backend:?} {shape:?} {factor:?} {count} {sparse} {exact}");
+                    }
+                }
+            }
+        }
+    }
+    check::<u8>(|noise| [0, 0, 255, noise.below(256) as u8][noise.below(4) as usize]);
+    check::<i8>(|noise| [0, -128, 127, noise.below(256) as u8 as i8][noise.below(4) as usize]);
+    check::<u16>(|noise| [0, 0, 65535, noise.below(65536) as u16][noise.below(4) as usize]);
+    check::<i32>(|noise| [0, i32::MIN, i32::MAX, noise.below(1 << 32) as i32][noise.below(4) as usize]);
+    check::<u64>(|noise| [0, u64::MAX, noise.below(u64::MAX)][noise.below(3) as usize]);
+    check::<f32>(|noise| [0.0, -0.0, 3.5, noise.below(1000) as f32][noise.below(4) as usize]);
+    check::<f64>(|noise| [0.0, -0.0, 1e200, noise.below(1000) as f64 / 7.0][noise.below(4) as usize]);
+}
+
+fn means<T: Average>(
+    backend: Backend,
+    input: &Volume<T>,
+    factor: Index,
+    count: usize,
+    sparse: bool,
+    exact: bool,
+) -> Vec<Vec<T>> {
+    let mut out = mips(input.shape, [0, 1, 2], factor, count);
+    let arrays: Vec<Array> = out.iter().map(Volume::array).collect();
+    let plan = averaging::Plan::new::<T>(&input.array(), &arrays, &factor, count, sparse, exact);
+    fill(input, &mut out, &plan.grid, |source, tiles| plan.run(backend, source, tiles, 1, &|| false).unwrap());
+    out.into_iter().map(|mip| mip.voxels).collect()
+}
