@@ -8,6 +8,7 @@
 //! Limits: regions are checked against extents here, once a panel, and everything above may be wrong without
 //! touching foreign memory; that the pointers, extents and strides are true is promised by the caller of `new`.
 
+use super::stage::Stage;
 use super::{Backend, Isa, Kernel};
 use std::marker::PhantomData;
 use std::ops::Range;
@@ -147,6 +148,8 @@ pub struct PanelMut<'a, T> {
     pub(super) streams: bool,
     /// Whether these are the rows of the output itself.
     pub(super) direct: bool,
+    /// What the rows pass through, if they are to be written past the caches but do not lie on whole lines.
+    pub(super) stage: Option<Stage<'a, T>>,
     pub(super) lent: PhantomData<&'a mut [T]>,
 }
 
@@ -162,6 +165,7 @@ impl<'a, T> PanelMut<'a, T> {
             cols,
             streams: false,
             direct: false,
+            stage: None,
             lent: PhantomData,
         }
     }
@@ -181,12 +185,16 @@ impl<'a, T> PanelMut<'a, T> {
     /// Will be read back: it is written through the caches.
     pub fn keep(&mut self) {
         self.streams = false;
+        self.stage = None;
     }
 
-    /// Row `j`, to write.
+    /// Row `j`, to write. Unless they are kept, rows are asked for once, and one after the other.
     #[inline(always)]
     pub fn row_mut(&mut self, j: usize) -> Row<'_, T> {
         assert!(j < self.rows);
+        if let Some(stage) = &mut self.stage {
+            return Row::new(stage.row(j, self.cols));
+        }
         // SAFETY: as in `Panel::row`; the rows do not overlap, and `&mut self` lends one at a time.
         let voxels = unsafe { std::slice::from_raw_parts_mut(self.origin.offset(j as isize * self.pitch), self.cols) };
         Row { voxels, streams: self.streams }
