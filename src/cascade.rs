@@ -532,7 +532,7 @@ impl<T: Summand<A>, A: Sum, R: Render<T, A>> Whole<'_, '_, T, A, R> {
             let mut out = out.row_mut(j);
             if full < step.cols {
                 let counts = if counts.is_empty() { &mut [][..] } else { &mut counts[full..] };
-                last_cell(render, step, &lines, &mut sums[full..], counts, out.part(full..full + 1));
+                last_cell::<_, _, _, FX, N>(render, step, &lines, &mut sums[full..], counts, out.part(full..full + 1));
             }
             let counts = if counts.is_empty() { counts } else { &mut counts[..full] };
             render.finish::<I, FX, KEEP, N>(isa, &step.by, &lines, &mut sums[..full], counts, out.part(0..full));
@@ -542,7 +542,7 @@ impl<T: Summand<A>, A: Sum, R: Render<T, A>> Whole<'_, '_, T, A, R> {
 
 /// The lone last cell of a row: not worth vectors, nor the registers of the loop over the rows.
 #[inline(never)]
-fn last_cell<T: Summand<A>, A: Sum, R: Render<T, A>, const N: usize>(
+fn last_cell<T: Summand<A>, A: Sum, R: Render<T, A>, const FX: usize, const N: usize>(
     render: &R,
     step: &Step<R::Divisor>,
     lines: &[Line<'_, T>; N],
@@ -550,9 +550,9 @@ fn last_cell<T: Summand<A>, A: Sum, R: Render<T, A>, const N: usize>(
     count: &mut [A],
     out: Row<'_, T>,
 ) {
-    let (fx, len) = (step.shape.factor[0], lines[0].voxels.len());
-    let mirrored = step.shape.mirrored && !len.is_multiple_of(fx);
-    let first = (len - 1) / fx * fx;
+    let len = lines[0].voxels.len();
+    let mirrored = step.shape.mirrored && !len.is_multiple_of(FX);
+    let first = (len - 1) / FX * FX;
     fold_rest(lines, first, mirrored, false, &mut sum[0], What::Value);
     if let [count] = count {
         fold_rest(lines, first, mirrored, false, count, What::Presence);
