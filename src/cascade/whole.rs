@@ -66,7 +66,7 @@ impl<T: Summand<A>, A: Sum, R: Render<T, A>> Whole<'_, '_, T, A, R> {
             if full < step.cols {
                 let (counts, counted) = (counts.get_mut(full..).unwrap_or_default(), (&lines, What::Presence));
                 let out = Some(out.part(full..full + 1));
-                last_cell(render, step, &lines, counted, &mut sums[full..], counts, out);
+                last_cell::<_, _, _, _, FX, N>(render, step, &lines, counted, &mut sums[full..], counts, out);
             }
             let counts = counts.get_mut(..full).unwrap_or_default();
             render.finish::<I, FX, N>(isa, &step.by, &lines, &mut sums[..full], counts, out.part(0..full));
@@ -76,7 +76,7 @@ impl<T: Summand<A>, A: Sum, R: Render<T, A>> Whole<'_, '_, T, A, R> {
 
 /// The lone last cell of a row: not worth vectors, nor the registers of the loop over the rows.
 #[inline(never)]
-fn last_cell<T, S: Summand<A>, A: Sum, R: Render<T, A>, const N: usize>(
+fn last_cell<T, S: Summand<A>, A: Sum, R: Render<T, A>, const FX: usize, const N: usize>(
     render: &R,
     step: &Step<R::Divisor>,
     lines: &[Line<'_, S>; N],
@@ -85,9 +85,9 @@ fn last_cell<T, S: Summand<A>, A: Sum, R: Render<T, A>, const N: usize>(
     count: &mut [A],
     out: Option<Row<'_, T>>,
 ) {
-    let (fx, len) = (step.shape.factor[0], lines[0].voxels.len());
-    let mirrored = step.shape.mirrored && !len.is_multiple_of(fx);
-    let first = (len - 1) / fx * fx;
+    let len = lines[0].voxels.len();
+    let mirrored = step.shape.mirrored && !len.is_multiple_of(FX);
+    let first = (len - 1) / FX * FX;
     fold_rest(lines, first, mirrored, !step.first, &mut sum[0], What::Value);
     if let [count] = count {
         fold_rest(counted, first, mirrored, !step.first, count, what);
@@ -164,7 +164,7 @@ impl<'a, 'o, T: Summand<A>, A: Sum, R: Render<T, A>> Climb<'a, 'o, T, A, R> {
                 let counts = counts.get_mut(full..).unwrap_or_default();
                 let counted = (&counted, What::Value);
                 let out = out.as_mut().map(|out| out.part(full..full + 1));
-                last_cell(self.render, step, &lines, counted, &mut sums[full..], counts, out);
+                last_cell::<_, _, _, _, FX, 2>(self.render, step, &lines, counted, &mut sums[full..], counts, out);
             }
             let counts = counts.get_mut(..full).unwrap_or_default();
             let (sums, out) = (&mut sums[..full], out.as_mut().map(|out| out.part(0..full)));

@@ -14,6 +14,7 @@ mod avx512;
 pub mod halves;
 pub mod lines;
 pub mod scalar;
+mod stage;
 pub mod tiles;
 pub mod two_floats;
 #[cfg(target_arch = "x86_64")]

@@ -172,26 +172,28 @@ pub fn modes<T: Label>(cells: Cells<'_, T>, out: &mut [T], mixed: &mut [u64], fi
     let size = cells.lines.len() * columns;
     // Cells of eight at most, but for four pooled axes and more.
     let (mut few, mut many) = ([T::ZERO; 8], Vec::new());
-    let cell = if size <= few.len() {
+    let room = if size <= few.len() {
         &mut few[..size]
     } else {
         many.resize(size, T::ZERO);
         &mut many[..]
     };
     for (i, mode) in out.iter_mut().enumerate().skip(first) {
+        let lone = columns * i + 1 == cells.lines[0].voxels.len();
+        let cell = if lone { &mut room[..cells.lines.len()] } else { &mut room[..] };
         for (r, row) in cells.lines.iter().map(|line| line.voxels).enumerate() {
             match cells.column_bit {
-                None => cell[r] = row[i],
-                Some(bit) => {
+                Some(bit) if !lone => {
                     let low = r & ((1 << bit) - 1);
                     let number = low | (r - low) << 1;
-                    cell[number] = row[2 * i];
-                    // A lone trailing column is mirrored.
-                    cell[number | 1 << bit] = row[(2 * i + 1).min(row.len() - 1)];
+                    (cell[number], cell[number | 1 << bit]) = (row[2 * i], row[2 * i + 1]);
                 }
+                _ => cell[r] = row[columns * i],
             }
         }
         *mode = match (cells.rule, cells.sparse) {
+            // A lone trailing column is mirrored: each of its labels counts twice, and by both rules the first of two decides.
+            (Rule::Pairs, sparse) if cell.len() == 2 => mode_by_count(cell, sparse),
             (Rule::Pairs, false) => mode_of_pairs(cell),
             (Rule::Pairs, true) => sparse_mode_of_pairs(cell),
             (Rule::Count, sparse) => mode_by_count(cell, sparse),
@@ -232,6 +234,9 @@ fn sparse_mode_of_pairs<T: Label>(cell: &[T]) -> T {
 fn mode_by_count<T: Label>(cell: &[T], sparse: bool) -> T {
     let (mut best, mut most) = (T::ZERO, 0);
     for (i, &label) in cell.iter().enumerate() {
+        if most >= cell.len() - i {
+            break;
+        }
         if sparse && label == T::ZERO {
             continue;
         }

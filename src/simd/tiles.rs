@@ -3,14 +3,18 @@
 //! [`Tiles`] cuts all mips of a call into disjoint tiles and hands each to one thread only, so that a [`Tile`] can lend
 //! panels to write into. Outputs without a unit stride are written to a scratch panel and scattered.
 
+use super::stage::Stage;
 use super::views::{Extent, PanelMut, Place, Span, Voxel, fits, place};
 #[cfg(target_arch = "x86_64")]
 use std::arch::x86_64::_mm_sfence;
 use std::marker::PhantomData;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// Rows of fewer bytes are written through the cache: past it, lines that are not written whole cost many times more.
+/// Rows of fewer bytes that do not lie one behind the other are written through the cache: past it, lines that are not written whole
+/// cost many times more.
 const LONG: isize = 1024;
+/// Rows of fewer bytes are written through the cache rather than staged: they have no time for another copy.
+const STAGED: isize = 256;
 
 /// One output array and how the tiles divide it.
 pub struct Target {
@@ -126,7 +130,11 @@ impl<T: Voxel> Tile<'_, T> {
     ) {
         let mut panel = self.open(mip, region, scratch);
         fill(&mut panel);
-        if !panel.direct {
+        let PanelMut { direct, stage, .. } = panel;
+        if let Some(stage) = stage {
+            stage.clear();
+        }
+        if !direct {
             self.scatter(mip, region, scratch);
         }
     }
@@ -145,6 +153,7 @@ impl<T: Voxel> Tile<'_, T> {
                 let each = regions.iter().zip(&mut *scratch).enumerate();
                 let mut panels: Vec<_> = each.map(|(mip, (region, scratch))| self.open(mip, region, scratch)).collect();
                 fill(&mut panels);
+                panels.iter_mut().filter_map(|panel| panel.stage.take()).for_each(Stage::clear);
                 if panels.iter().any(|panel| !panel.direct) {
                     drop(panels);
                     regions.iter().zip(scratch).enumerate().for_each(|(mip, (region, s))| self.scatter(mip, region, s));
@@ -164,7 +173,7 @@ impl<T: Voxel> Tile<'_, T> {
         (target, place::<T>(target.origin as usize, &target.axes, region))
     }
 
-    /// The rows of `region` as they lie, or as many in `scratch`. The caller opens one region of a mip at a time.
+    /// The rows of `region` as they lie, through `scratch` or not, or as many in it. The caller opens one region of a mip at a time.
     #[inline]
     fn open<'s>(&self, mip: usize, region: &[Span], scratch: &'s mut Vec<T>) -> PanelMut<'s, T> {
         let (target, Place { offset, direct }) = self.find(mip, region);
@@ -174,14 +183,20 @@ impl<T: Voxel> Tile<'_, T> {
             return PanelMut::dense(scratch, cols);
         }
         let bytes = (cols * size_of::<T>()) as isize;
+        // SAFETY: the region was checked against the extents that `new` was promised.
+        let origin: *mut T = unsafe { target.origin.offset(offset) }.cast();
+        // Rows of whole vectors are written past the caches by the kernels.
+        let ragged = bytes % 64 != 0 || origin.addr() % 16 != 0;
+        let staged = target.streams && pitch == bytes && bytes >= STAGED && ragged;
         PanelMut {
-            // SAFETY: the region was checked against the extents that `new` was promised.
-            origin: unsafe { target.origin.offset(offset) }.cast(),
+            origin,
             pitch: pitch / size_of::<T>() as isize,
             rows,
             cols,
             streams: target.streams && (pitch == bytes || bytes >= LONG),
             direct: true,
+            // SAFETY: the rows lie one behind the other from the aligned `origin` on, and the panel lends no others.
+            stage: staged.then(|| unsafe { Stage::new(scratch, cols, origin) }),
             lent: PhantomData,
         }
     }

@@ -8,6 +8,7 @@
 //! Limits: regions are checked against extents here, once a panel, and everything above may be wrong without
 //! touching foreign memory; that the pointers, extents and strides are true is promised by the caller of `new`.
 
+use super::stage::Stage;
 use super::{Backend, Isa, Kernel};
 use std::marker::PhantomData;
 use std::ops::Range;
@@ -147,6 +148,8 @@ pub struct PanelMut<'a, T> {
     pub(super) streams: bool,
     /// Whether these are the rows of the output itself.
     pub(super) direct: bool,
+    /// What the rows pass through, if they are to be written past the caches but do not lie on whole lines.
+    pub(super) stage: Option<Stage<'a, T>>,
     pub(super) lent: PhantomData<&'a mut [T]>,
 }
 
@@ -162,6 +165,7 @@ impl<'a, T> PanelMut<'a, T> {
             cols,
             streams: false,
             direct: false,
+            stage: None,
             lent: PhantomData,
         }
     }
@@ -181,32 +185,41 @@ impl<'a, T> PanelMut<'a, T> {
     /// Will be read back: it is written through the caches.
     pub fn keep(&mut self) {
         self.streams = false;
+        self.stage = None;
     }
 
-    /// Row `j`, to write.
+    /// Row `j`, to write. Unless they are kept, rows are asked for once, and one after the other.
     #[inline(always)]
     pub fn row_mut(&mut self, j: usize) -> Row<'_, T> {
         assert!(j < self.rows);
+        if let Some(stage) = &mut self.stage {
+            return Row::new(stage.rows(j, 1, self.cols));
+        }
         // SAFETY: as in `Panel::row`; the rows do not overlap, and `&mut self` lends one at a time.
-        unsafe { self.lend(j) }
+        let voxels = unsafe { row_at(self.origin, self.pitch, self.cols, j) };
+        Row { voxels, streams: self.streams }
     }
 
-    /// Rows `j` and `j + 1`, to write.
+    /// Rows `j` and `j + 1`, as [`PanelMut::row_mut`].
     #[inline(always)]
     pub fn two_rows_mut(&mut self, j: usize) -> [Row<'_, T>; 2] {
         assert!(j < self.rows && self.rows - j >= 2);
+        if let Some(stage) = &mut self.stage {
+            let (a, b) = stage.rows(j, 2, self.cols).split_at_mut(self.cols);
+            return [Row::new(a), Row::new(b)];
+        }
         // SAFETY: as in `row_mut`; these two do not overlap either.
-        unsafe { [self.lend(j), self.lend(j + 1)] }
+        let voxels = [j, j + 1].map(|j| unsafe { row_at(self.origin, self.pitch, self.cols, j) });
+        voxels.map(|voxels| Row { voxels, streams: self.streams })
     }
+}
 
-    /// # Safety
-    /// There is a row `j`, and nobody else has it.
-    #[inline(always)]
-    unsafe fn lend<'r>(&self, j: usize) -> Row<'r, T> {
-        // SAFETY: as in `Panel::row`.
-        let voxels = unsafe { std::slice::from_raw_parts_mut(self.origin.offset(j as isize * self.pitch), self.cols) };
-        Row { voxels, streams: self.streams }
-    }
+/// # Safety
+/// There is such a row, and nobody else has it for `'r`.
+#[inline(always)]
+unsafe fn row_at<'r, T>(origin: *mut T, pitch: isize, cols: usize, j: usize) -> &'r mut [T] {
+    // SAFETY: the caller's promise.
+    unsafe { std::slice::from_raw_parts_mut(origin.offset(j as isize * pitch), cols) }
 }
 
 /// Where a region begins, and whether its rows can be lent as they lie.
