@@ -7,10 +7,12 @@
 mod columns;
 mod folds;
 mod modes;
+mod steps;
 
 pub use columns::{byte_cells, cells_of_sums, wide_cells};
 pub use folds::{sums, wider_sums};
 pub use modes::{compare, count_rows, find, modes, tell_apart};
+pub use steps::every;
 
 use super::lines::Line;
 use super::views::{Row, Voxel};

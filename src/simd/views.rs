@@ -256,7 +256,7 @@ impl<'a, T: Voxel> Source<'a, T> {
     ///
     /// # Safety
     /// For `'a`, every index within `axes` leads from `origin` to a readable `T` (aligned or not), and nobody
-    /// writes there.
+    /// writes there, nor to what is between two of a row that are up to four voxels apart.
     pub unsafe fn new(origin: *const u8, axes: Vec<Extent>) -> Self {
         assert!(axes.len() >= 2);
         Source { origin, axes, lent: PhantomData }
@@ -292,11 +292,9 @@ impl<'a, T: Voxel> Source<'a, T> {
         let Place { offset, .. } = place::<T>(self.origin as usize, &self.axes, region);
         let (step, pitch, cols) = (self.axes[0].stride, self.axes[1].stride, region[0].len);
         rows.resize(region[1].len * cols, T::default());
-        for (j, row) in rows.chunks_exact_mut(cols).enumerate() {
-            // SAFETY: the first voxel of the row is inside the region, which `place` checked, as are all others.
-            let from = unsafe { self.origin.offset(offset + j as isize * pitch) };
-            backend.run(Gather { row, from, step });
-        }
+        // SAFETY: the first voxel of the region is inside of the source, by `place`.
+        let from = unsafe { self.origin.offset(offset) };
+        backend.run(Gather { rows, cols, from, step, pitch });
         Panel::dense(rows, cols)
     }
 
@@ -310,24 +308,46 @@ impl<'a, T: Voxel> Source<'a, T> {
     }
 }
 
-/// Copies voxels that are `step` bytes apart. Only made by [`Source::gather`], for rows that can be read.
+/// Copies voxels that are `step` bytes apart, row by row. Only made by [`Source::gather`], for rows that can be read.
 struct Gather<'a, T> {
-    row: &'a mut [T],
+    rows: &'a mut [T],
+    cols: usize,
     from: *const u8,
     step: isize,
+    pitch: isize,
 }
 
 impl<T: Voxel> Kernel for Gather<'_, T> {
     #[inline(always)]
-    fn run<I: Isa>(self, _isa: I) {
-        let Gather { row, from, step } = self;
+    fn run<I: Isa>(self, isa: I) {
         let size = size_of::<T>() as isize;
         // Steps of interleaved channels, known to the compiler.
-        match (step % size, step / size) {
-            (0, 2) => gather_row(row, from, 2 * size),
-            (0, 3) => gather_row(row, from, 3 * size),
-            (0, 4) => gather_row(row, from, 4 * size),
-            _ => gather_row(row, from, step),
+        match (self.step % size, self.step / size) {
+            (0, 2) => self.every::<I, 2>(isa),
+            (0, 3) => self.every::<I, 3>(isa),
+            (0, 4) => self.every::<I, 4>(isa),
+            _ => {
+                for (j, row) in self.rows.chunks_exact_mut(self.cols).enumerate() {
+                    gather_row(row, self.from.wrapping_offset(j as isize * self.pitch), self.step);
+                }
+            }
+        }
+    }
+}
+
+impl<T: Voxel> Gather<'_, T> {
+    #[inline(always)]
+    fn every<I: Isa, const STEP: usize>(self, isa: I) {
+        let Gather { rows, cols, from, pitch, .. } = self;
+        let step = STEP * size_of::<T>();
+        // The bytes of a row, from its first voxel to its last.
+        let bytes = (cols - 1) * step + size_of::<T>();
+        let panel =
+            Panel { origin: from, pitch, rows: rows.len() / cols, cols: bytes, distant: true, lent: PhantomData };
+        for (j, row) in rows.chunks_exact_mut(cols).enumerate() {
+            let line = panel.line(j, j, 1, 1);
+            let done = if I::VECTORS { isa.every::<T, STEP>(line, row) } else { 0 };
+            gather_row(&mut row[done..], line.voxels.as_ptr().wrapping_add(done * step), step as isize);
         }
     }
 }
