@@ -407,6 +407,34 @@ mod tests {
     }
 
     #[test]
+    fn every_so_manieth_voxel_is_gathered_up_to_the_last_one_of_the_memory() {
+        fn check<T: Voxel + PartialEq + std::fmt::Debug>(voxel: impl Fn(usize) -> T) {
+            for (backend, step) in Backend::all().into_iter().flat_map(|b| (2..=5).map(move |step| (b, step))) {
+                for cols in (1..70).chain([100, 128, 129, 257]) {
+                    // The last row ends with its last voxel, the first one has a gap behind it.
+                    let pitch = step * cols + 7;
+                    let voxels: Box<[T]> = (0..pitch + step * (cols - 1) + 1).map(&voxel).collect();
+                    let size = size_of::<T>() as isize;
+                    let strides = [step as isize * size, pitch as isize * size];
+                    let source = Source::of_slice(&voxels, axes(&[cols, 2], &strides));
+                    let mut scratch = Vec::new();
+                    let region = [Span { start: 0, len: cols }, Span { start: 0, len: 2 }];
+                    let panel = source.panel(backend, &region, &mut scratch);
+                    for j in 0..2 {
+                        let expected: Vec<T> = (0..cols).map(|i| voxels[j * pitch + i * step]).collect();
+                        assert_eq!(panel.row(j), expected, "{backend:?}, {cols} of step {step}");
+                    }
+                }
+            }
+        }
+        check(|i| (i * 7 % 251) as u8);
+        check(|i| (i * 7 % 65_521) as u16);
+        check(|i| (i * 77_777) as u32);
+        check(|i| (i as u64) << 33 | i as u64);
+        check(|i| (i as u128) << 65 | i as u128);
+    }
+
+    #[test]
     #[should_panic]
     fn a_region_outside_of_the_source_is_refused() {
         let voxels = [0u8; 4];

@@ -42,7 +42,7 @@ pub unsafe fn every<V: Vector, T: Voxel, const STEP: usize>(line: Line<'_, u8>, 
     }
     let (from, to) = (line.voxels.as_ptr(), row.as_mut_ptr());
     let at = |i: usize| STEP * i * size;
-    // SAFETY: STEP (i + lanes) < STEP len - 1, so all vectors end before the last voxel does, and the last of them with it.
+    // SAFETY: i + lanes < len: all vectors end before the last voxel does, but for the last of them, which ends with it.
     unsafe {
         let places = const { &Places::new(STEP, V::BYTES, size_of::<T>(), 0) };
         let (own, order) = load_all::<V>(places);
