@@ -81,8 +81,9 @@ impl<'a, T> Panel<'a, T> {
             return Line::here(voxels);
         }
         let (side, ahead) = ((count - 1) * row, AHEAD / panels);
-        if (self.pitch == self.cols as isize || self.rows == 1) && side <= BESIDE {
-            // The rows lie one behind the other, and so does what comes next.
+        let gap = self.pitch.wrapping_sub(self.cols as isize).wrapping_mul(size_of::<T>() as isize);
+        if ((0..64).contains(&gap) || self.rows == 1) && side <= BESIDE {
+            // The rows lie one behind the other, and so does what comes next. Less than a line of memory may be between them.
             let ahead = self.row(first).as_ptr().cast::<i8>().wrapping_add(ahead + side);
             return Line { voxels, ahead, of: count, which: j - first };
         }

@@ -420,6 +420,12 @@ pub trait Isa: Copy {
         scalar::divide_all(sums, by, out);
     }
 
+    /// `row[i]` becomes the voxel at byte `STEP i` voxels of the line (`STEP` is 2, 3 or 4), as far as vectors go: how many.
+    #[inline(always)]
+    fn every<T: Voxel, const STEP: usize>(self, _line: Line<'_, u8>, _row: &mut [T]) -> usize {
+        0
+    }
+
     /// The exclusive or of all words.
     #[inline(always)]
     fn mix(self, words: &[u64]) -> u64 {

@@ -186,7 +186,7 @@ impl<T: Voxel> Tile<'_, T> {
         // SAFETY: the region was checked against the extents that `new` was promised.
         let origin: *mut T = unsafe { target.origin.offset(offset) }.cast();
         // Rows of whole vectors are written past the caches by the kernels.
-        let ragged = bytes % 64 != 0 || origin.addr() % 16 != 0;
+        let ragged = bytes % 64 != 0 || !origin.addr().is_multiple_of(16);
         let staged = target.streams && pitch == bytes && bytes >= STAGED && ragged;
         PanelMut {
             origin,

@@ -9,12 +9,14 @@ mod extrema;
 mod folds;
 mod means;
 mod modes;
+mod steps;
 
 pub use columns::{byte_cells, cells_of_sums, wide_cells};
 pub use extrema::extrema;
 pub use folds::{adjacent_sums, sums, wider_sums};
 pub use means::{finish_sparse, finish_sums, finish_two, finish_up, narrow};
 pub use modes::{compare, count_rows, find, modes, tell_apart};
+pub use steps::every;
 
 use super::lines::Line;
 use super::views::{Row, Voxel};

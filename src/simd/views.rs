@@ -277,7 +277,7 @@ impl<'a, T: Voxel> Source<'a, T> {
     ///
     /// # Safety
     /// For `'a`, every index within `axes` leads from `origin` to a readable `T` (aligned or not), and nobody
-    /// writes there.
+    /// writes there, nor to what is between two of a row that are up to four voxels apart.
     pub unsafe fn new(origin: *const u8, axes: Vec<Extent>) -> Self {
         assert!(axes.len() >= 2);
         Source { origin, axes, lent: PhantomData }
@@ -313,11 +313,9 @@ impl<'a, T: Voxel> Source<'a, T> {
         let Place { offset, .. } = place::<T>(self.origin as usize, &self.axes, region);
         let (step, pitch, cols) = (self.axes[0].stride, self.axes[1].stride, region[0].len);
         rows.resize(region[1].len * cols, T::default());
-        for (j, row) in rows.chunks_exact_mut(cols).enumerate() {
-            // SAFETY: the first voxel of the row is inside the region, which `place` checked, as are all others.
-            let from = unsafe { self.origin.offset(offset + j as isize * pitch) };
-            backend.run(Gather { row, from, step });
-        }
+        // SAFETY: the first voxel of the region is inside of the source, by `place`.
+        let from = unsafe { self.origin.offset(offset) };
+        backend.run(Gather { rows, cols, from, step, pitch });
         Panel::dense(rows, cols)
     }
 
@@ -331,24 +329,46 @@ impl<'a, T: Voxel> Source<'a, T> {
     }
 }
 
-/// Copies voxels that are `step` bytes apart. Only made by [`Source::gather`], for rows that can be read.
+/// Copies voxels that are `step` bytes apart, row by row. Only made by [`Source::gather`], for rows that can be read.
 struct Gather<'a, T> {
-    row: &'a mut [T],
+    rows: &'a mut [T],
+    cols: usize,
     from: *const u8,
     step: isize,
+    pitch: isize,
 }
 
 impl<T: Voxel> Kernel for Gather<'_, T> {
     #[inline(always)]
-    fn run<I: Isa>(self, _isa: I) {
-        let Gather { row, from, step } = self;
+    fn run<I: Isa>(self, isa: I) {
         let size = size_of::<T>() as isize;
         // Steps of interleaved channels, known to the compiler.
-        match (step % size, step / size) {
-            (0, 2) => gather_row(row, from, 2 * size),
-            (0, 3) => gather_row(row, from, 3 * size),
-            (0, 4) => gather_row(row, from, 4 * size),
-            _ => gather_row(row, from, step),
+        match (self.step % size, self.step / size) {
+            (0, 2) => self.every::<I, 2>(isa),
+            (0, 3) => self.every::<I, 3>(isa),
+            (0, 4) => self.every::<I, 4>(isa),
+            _ => {
+                for (j, row) in self.rows.chunks_exact_mut(self.cols).enumerate() {
+                    gather_row(row, self.from.wrapping_offset(j as isize * self.pitch), self.step);
+                }
+            }
+        }
+    }
+}
+
+impl<T: Voxel> Gather<'_, T> {
+    #[inline(always)]
+    fn every<I: Isa, const STEP: usize>(self, isa: I) {
+        let Gather { rows, cols, from, pitch, .. } = self;
+        let step = STEP * size_of::<T>();
+        // The bytes of a row, from its first voxel to its last.
+        let bytes = (cols - 1) * step + size_of::<T>();
+        let panel =
+            Panel { origin: from, pitch, rows: rows.len() / cols, cols: bytes, distant: true, lent: PhantomData };
+        for (j, row) in rows.chunks_exact_mut(cols).enumerate() {
+            let line = panel.line(j, j, 1, 1);
+            let done = if I::VECTORS { isa.every::<T, STEP>(line, row) } else { 0 };
+            gather_row(&mut row[done..], line.voxels.as_ptr().wrapping_add(done * step), step as isize);
         }
     }
 }
@@ -405,6 +425,34 @@ mod tests {
         let word = |at: u32| u32::from_le_bytes([at as u8, at as u8 + 1, at as u8 + 2, at as u8 + 3]);
         assert_eq!(unaligned.panel(backend(), &region, &mut scratch).row(1), [17, 21, 25, 29].map(word));
         assert_eq!(reversed.panel(backend(), &region, &mut scratch).row(0), [29, 25, 21, 17].map(word));
+    }
+
+    #[test]
+    fn every_so_manieth_voxel_is_gathered_up_to_the_last_one_of_the_memory() {
+        fn check<T: Voxel + PartialEq + std::fmt::Debug>(voxel: impl Fn(usize) -> T) {
+            for (backend, step) in Backend::all().into_iter().flat_map(|b| (2..=5).map(move |step| (b, step))) {
+                for cols in (1..70).chain([100, 128, 129, 257]) {
+                    // The last row ends with its last voxel, the first one has a gap behind it.
+                    let pitch = step * cols + 7;
+                    let voxels: Box<[T]> = (0..pitch + step * (cols - 1) + 1).map(&voxel).collect();
+                    let size = size_of::<T>() as isize;
+                    let strides = [step as isize * size, pitch as isize * size];
+                    let source = Source::of_slice(&voxels, axes(&[cols, 2], &strides));
+                    let mut scratch = Vec::new();
+                    let region = [Span { start: 0, len: cols }, Span { start: 0, len: 2 }];
+                    let panel = source.panel(backend, &region, &mut scratch);
+                    for j in 0..2 {
+                        let expected: Vec<T> = (0..cols).map(|i| voxels[j * pitch + i * step]).collect();
+                        assert_eq!(panel.row(j), expected, "{backend:?}, {cols} of step {step}");
+                    }
+                }
+            }
+        }
+        check(|i| (i * 7 % 251) as u8);
+        check(|i| (i * 7 % 65_521) as u16);
+        check(|i| (i * 77_777) as u32);
+        check(|i| (i as u64) << 33 | i as u64);
+        check(|i| (i as u128) << 65 | i as u128);
     }
 
     #[test]

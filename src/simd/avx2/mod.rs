@@ -169,6 +169,12 @@ impl Isa for Avx2 {
     }
 
     #[inline(always)]
+    fn every<T: Voxel, const STEP: usize>(self, line: Line<'_, u8>, row: &mut [T]) -> usize {
+        // SAFETY: `self` is the proof that the instructions are there.
+        unsafe { vectors::every::<__m256i, T, STEP>(line, row) }
+    }
+
+    #[inline(always)]
     fn mix(self, words: &[u64]) -> u64 {
         // SAFETY: `self` is the proof that the instructions are there.
         let (mixed, done) = unsafe { vectors::mix::<__m256i>(words) };

@@ -228,6 +228,17 @@ impl Isa for Avx512 {
     }
 
     #[inline(always)]
+    fn every<T: Voxel, const STEP: usize>(self, line: Line<'_, u8>, row: &mut [T]) -> usize {
+        // SAFETY: `self` is the proof that the instructions are there, and those of AVX2.
+        unsafe {
+            if row.len() <= VECTOR / size_of::<T>() {
+                return vectors::every::<__m256i, T, STEP>(line, row);
+            }
+            vectors::every::<__m512i, T, STEP>(line, row)
+        }
+    }
+
+    #[inline(always)]
     fn mix(self, words: &[u64]) -> u64 {
         // SAFETY: `self` is the proof that the instructions are there.
         let (mixed, done) = unsafe { vectors::mix::<__m512i>(words) };
