@@ -25,6 +25,7 @@ Examples:
   tinybrain build slices/ image.ome.zarr --voxel-size 4,4,40 --memory 1GiB
   tinybrain build labels.zarr labels.ome.zarr --labels --factor 2,2,2 --sparse
   tinybrain build s3://bucket/em.n5/s0 em.ome.zarr --shard 1024,1024,1024
+  AWS_ENDPOINT_URL=http://localhost:9000 tinybrain build em.zarr s3://bucket/em.ome.zarr
   tinybrain build em.zarr em --format precomputed --compression jpeg
   tinybrain build em em --add --mips 3
   tinybrain build em.zarr em.ome.zarr --factor 2,2,1 --factor 2,2,1 --factor 2,2,2
@@ -74,7 +75,7 @@ def main() -> None:
     """Image pyramids for volumes: build multiscale volumes, and look at them."""
 
 
-@main.command(epilog=BUILD_EXAMPLES)
+@main.command(short_help="Make a multiscale volume.", epilog=BUILD_EXAMPLES)
 @click.argument("src")
 @click.argument("dst")
 @click.option(
@@ -140,8 +141,11 @@ def build(src: str, dst: str, factor: Sequence[Any], quiet: bool, verbose: bool,
     """Make the multiscale volume DST of the volume SRC, which may be larger than memory.
 
     SRC is Zarr, OME-Zarr, N5, Neuroglancer Precomputed (a path, an s3://, gs:// or http:// URL, or a TensorStore spec
-    as JSON), an .npy file, a TIFF file, or a folder of TIFFs. DST becomes OME-Zarr or Neuroglancer Precomputed. A run
-    that was interrupted is resumed by the same command.
+    as JSON), an .npy file, a TIFF file, or a folder of TIFFs. DST, a path, an s3:// or gs:// URL, becomes OME-Zarr or
+    Neuroglancer Precomputed. A run that was interrupted is resumed by the same command.
+
+    Servers and credentials of S3 are those of Amazon's tools: AWS_ENDPOINT_URL (or s3+https://HOST/BUCKET/PATH),
+    AWS_REGION, AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or a profile (AWS_PROFILE).
     """
     from tinybrain.volumes import build as make
     from tinybrain.volumes.progress import Bar, Lines, Progress
@@ -153,7 +157,8 @@ def build(src: str, dst: str, factor: Sequence[Any], quiet: bool, verbose: bool,
     factors: Any = factor[0] if len(factor) == 1 else factor or (2, 2, 1)
     report = make(src, dst, factor=factors, progress=progress, verbose=verbose and not quiet, **options)
     if not quiet:
-        click.echo(f"{dst}: mip 0 and {len(report.shapes) - 1} more, {report.method}, in {report.seconds:.1f} s")
+        more = f" and {len(report.shapes) - 1} more, {report.method}" if len(report.shapes) > 1 else ""
+        click.echo(f"{dst}: mip 0{more}, in {report.seconds:.1f} s")
 
 
 for command in (look.info, look.preview, look.view):

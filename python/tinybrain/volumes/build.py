@@ -8,11 +8,11 @@ the next run, which does the tasks that aren't marked.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import time
 from collections.abc import Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,15 +20,16 @@ import numpy as np
 
 from tinybrain._arguments import Array
 from tinybrain.volumes import journal, precomputed, target, tasks
-from tinybrain.volumes.cluster import Cluster, connected
+from tinybrain.volumes.cluster import Cluster, Threads, connected
 from tinybrain.volumes.journal import Journal
 from tinybrain.volumes.options import Options, Room, plan_for, room_for, settle
 from tinybrain.volumes.plan import Assembly, Phase, Plan, Stage, task_count
-from tinybrain.volumes.progress import Progress, size_of
-from tinybrain.volumes.source import Source, open_source
+from tinybrain.volumes.progress import Progress, counted, size_of
+from tinybrain.volumes.source import Source, open_source, without_format
 from tinybrain.volumes.storage import (
     STATE,
     BuildError,
+    Store,
     context,
     kvstore_url,
     local_path,
@@ -41,6 +42,7 @@ from tinybrain.volumes.target import Target
 from tinybrain.volumes.tasks import Job
 
 CHECK = 10.0  # seconds between looks at whether the source is still what it was
+LAST_WORDS = 3.0  # seconds that a build which fails takes to write down what is done
 
 
 @dataclass(frozen=True)
@@ -115,9 +117,10 @@ def build(
     ----------
     src : path, URL, or TensorStore spec
         Zarr v2 or v3, OME-Zarr (its mip 0), N5, Neuroglancer Precomputed, ``.npy``, a TIFF file or a folder of TIFFs.
-        The first four are also read from ``s3://``, ``gs://`` and ``http://`` URLs.
+        The first four are also read from ``s3://``, ``gs://`` and ``http://`` URLs. Servers and credentials of S3 are
+        found as by Amazon's tools, and ``s3+http://host:9000/bucket/path`` names a server itself.
     dst : path or URL
-        The folder to make.
+        The folder to make; ``s3://`` and ``gs://`` URLs as of `src`.
     factor : sequence of int, or one per mip
         Voxels along x, y, z (then channel and time) that make one voxel of the next mip. Where the factors of mips
         differ, each run of equal ones is one call on the mip before (with `exact`: on mip 0).
@@ -232,18 +235,23 @@ def build(
 
 def _check_apart(src: Any, dst: Any, add: bool) -> None:
     """Refuse a destination within the source, or the other way round."""
+    to = kvstore_url(dst)
+    if to.startswith(("http:", "https:")):
+        raise ValueError(f"destination: {to} can only be read; accepted are folders, s3:// and gs:// URLs")
+    folder = local_path(to)
+    if folder is not None and folder.is_file():
+        raise FileExistsError(f"destination: {folder} is a file")
     if isinstance(src, dict) or os.fspath(src).lstrip().startswith("{"):
         return
-    a, b = (local_path(kvstore_url(path)) for path in (src, dst))
-    if a is None or b is None:
-        return
-    a, b = a.resolve(), b.resolve()
-    if b.is_file():
-        raise FileExistsError(f"destination: {b} is a file")
-    if a == b and add:
-        return
-    if a == b or a in b.parents or b in a.parents:
+    a, b = (_resolved(url) for url in (kvstore_url(without_format(os.fspath(src))), to))
+    if (a == b and not add) or (a != b and (a.startswith(b) or b.startswith(a))):
         raise ValueError(f"destination: {b} and the source {a} lie within each other; accepted are separate folders")
+
+
+def _resolved(url: str) -> str:
+    """Return a URL, of a local path without links, which ends in a slash."""
+    folder = local_path(url)
+    return url if folder is None else os.path.join(folder.resolve(), "")
 
 
 def _begin(
@@ -280,7 +288,7 @@ def _fingerprint(source: Source, to: Target) -> dict[str, Any]:
     return made
 
 
-def _why_not(store: Any, found: dict[str, Any] | None, fingerprint: dict[str, Any]) -> str:
+def _why_not(store: Store, found: dict[str, Any] | None, fingerprint: dict[str, Any]) -> str:
     if found is None:
         return (
             f"destination: {store.url} is not empty; accepted are a new path, or --overwrite to delete the volume there"
@@ -299,7 +307,7 @@ def _why_not(store: Any, found: dict[str, Any] | None, fingerprint: dict[str, An
     )
 
 
-def _check_addable(store: Any, source: Source, to: Target, found: dict[str, Any] | None, tensorstore: Any) -> None:
+def _check_addable(store: Store, source: Source, to: Target, found: dict[str, Any] | None, tensorstore: Any) -> None:
     """Refuse to add mips to what isn't the source, or has them."""
     info = read_json(store, "info")
     if info is None or not info.get("scales"):
@@ -324,20 +332,19 @@ def _describe(job: Job, source: Source, resumed: int, progress: Progress) -> Non
     plan = job.plan
     progress.note(f"{source.name}: {source.dtype} {' x '.join(map(str, source.shape))} along {', '.join(source.axes)}")
     progress.note(
-        f"{job.plan.recipe.name}, {plan.recipe.num_mips} mips in {len(plan.stages)} "
-        f"stage{'s' * (len(plan.stages) > 1)}; "
-        f"{job.at_once} blocks at once, {size_of(plan.task_bytes)} each"
+        f"{plan.recipe.name}, {counted(plan.recipe.num_mips, 'mip')} in {counted(len(plan.stages), 'stage')}; "
+        f"{counted(job.at_once, 'block')} at once, {size_of(plan.task_bytes)} each"
     )
     for stage in plan.stages:
         reads = (
             f"the source, read {plan.source_reads:.2f} times" if stage.first == 0 else f"the state of mip {stage.first}"
         )
         progress.note(
-            f"mips {stage.first + 1}-{stage.last} from {reads}: {stage.grid.count} blocks of "
+            f"{_phase_name(stage)} from {reads}: {counted(stage.grid.count, 'block')} of "
             + " x ".join(map(str, stage.grid.block))
         )
     if resumed:
-        progress.note(f"{resumed} tasks were done before")
+        progress.note(f"done before: {counted(resumed, 'task')}")
 
 
 def _phase_name(phase: Phase) -> str:
@@ -358,7 +365,7 @@ def _bytes_of(phase: Phase, job: Job) -> float:
 def _run(job: Job, records: Journal, source: Source, client: Any, scheduler: str | None, progress: Progress) -> int:
     """Run all phases, on a cluster if there is a client of one; return the bytes read."""
     read = 0
-    crew: Any = _Threads(job) if client is None else Cluster(job, client, str(scheduler), progress.note)
+    crew: Any = Threads(job) if client is None else Cluster(job, client, str(scheduler), progress.note)
     try:
         for number, phase in enumerate(job.plan.phases):
             read += _run_phase(job, records, source, crew, number, phase, progress)
@@ -368,7 +375,7 @@ def _run(job: Job, records: Journal, source: Source, client: Any, scheduler: str
                 if at > 0:
                     records.drop_pieces(at - 1)
     except BuildError:
-        source.check()  # says so if this is why
+        source.check(patient=False)  # says so if this is why
         raise
     finally:
         crew.close()
@@ -395,8 +402,11 @@ def _run_phase(
             if time.monotonic() - looked > CHECK:
                 source.check()
                 looked = time.monotonic()
-    finally:
-        pen.write(now=True)
+    except BaseException:
+        with contextlib.suppress(BuildError):  # if that is where it fails, what is done is done again
+            records.write_done(number, done, LAST_WORDS)
+        raise
+    records.write_done(number, done)
     return read
 
 
@@ -413,40 +423,9 @@ class _Pen:
         self.records, self.phase, self.done = records, phase, done
         self.next = 0.0
 
-    def write(self, now: bool = False) -> None:
+    def write(self) -> None:
         began = time.monotonic()
-        if now or began >= self.next:
+        if began >= self.next:
             self.records.write_done(self.phase, self.done)
             ended = time.monotonic()
             self.next = ended + 20 * (ended - began)
-
-
-class _Threads:
-    """Runs tasks on threads of this process."""
-
-    def __init__(self, job: Job) -> None:
-        self.runner = tasks.Runner(job)
-        self.pool = ThreadPoolExecutor(job.at_once, thread_name_prefix="tinybrain-build")
-        self.at_once = job.at_once
-
-    def run(self, phase: int, indices: Iterator[int]) -> Iterator[tuple[int, int, int]]:
-        running: dict[Future[int], int] = {}
-        failure: BaseException | None = None
-        while True:
-            while failure is None and len(running) <= self.at_once and (index := next(indices, None)) is not None:
-                running[self.pool.submit(self.runner.run, phase, index)] = index
-            if not running:
-                break
-            ready, _ = wait(running, return_when=FIRST_COMPLETED)
-            for future in ready:
-                index = running.pop(future)
-                # After a failure, those under way are waited for: what they have written is written down.
-                failure = failure or future.exception()
-                if future.exception() is None:
-                    yield index, index + 1, future.result()
-        if failure is not None:
-            raise failure
-
-    def close(self) -> None:
-        self.runner.stop.set()
-        self.pool.shutdown(wait=True, cancel_futures=True)

@@ -1,10 +1,11 @@
-"""Tasks on the workers of a dask scheduler."""
+"""Who runs the tasks: threads of this process, or the workers of a dask scheduler."""
 
 from __future__ import annotations
 
 import contextlib
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from typing import Any
 
 from tinybrain.volumes import tasks
@@ -31,6 +32,47 @@ def connected(address: str | None) -> Iterator[Any]:
         raise BuildError(f"scheduler: {address} can't be reached: {one_line(error)}") from None
     with contextlib.closing(client):
         yield client
+
+
+class Threads:
+    """Runs tasks on threads of this process."""
+
+    def __init__(self, job: Job) -> None:
+        self.runner = tasks.Runner(job)
+        self.pool = ThreadPoolExecutor(job.at_once, thread_name_prefix="tinybrain-build")
+        self.at_once = job.at_once
+        self.failure: BaseException | None = None  # the first one
+
+    def run(self, phase: int, indices: Iterator[int]) -> Iterator[tuple[int, int, int]]:
+        """Run tasks, and yield as `Cluster.run` does."""
+        running: dict[Future[int], int] = {}
+        while True:
+            while self.failure is None and len(running) <= self.at_once and (index := next(indices, None)) is not None:
+                running[self.pool.submit(self._task, phase, index)] = index
+            if not running:
+                break
+            ready, _ = wait(running, return_when=FIRST_COMPLETED)
+            for future in ready:
+                index = running.pop(future)
+                # After a failure, those under way are waited for: what they have written is written down.
+                if future.exception() is None:
+                    yield index, index + 1, future.result()
+        if self.failure is not None:
+            raise self.failure
+
+    def _task(self, phase: int, index: int) -> int:
+        if self.failure is not None:  # no other begins
+            raise self.failure
+        try:
+            return self.runner.run(phase, index)
+        except BaseException as error:
+            self.failure = self.failure or error
+            raise
+
+    def close(self) -> None:
+        """Make the tasks under way give up, and wait for that."""
+        self.runner.stop.set()
+        self.pool.shutdown(wait=True, cancel_futures=True)
 
 
 class Cluster:

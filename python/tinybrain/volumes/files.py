@@ -150,7 +150,7 @@ class _Npy:
         except (OSError, ValueError, EOFError) as error:
             raise BuildError(f"source: {self.name} can't be read as .npy: {one_line(error)}") from None
 
-    def again(self) -> tuple[Shape, np.dtype[Any]]:
+    def again(self, patient: bool) -> tuple[Shape, np.dtype[Any]]:
         if os.path.exists(self.path) and (words := self.flat.cut_off()) is not None:
             raise BuildError(words)
         stored = self._look()
@@ -202,7 +202,7 @@ class _Pages:
             names = {2: "yx", 3: "zyx", 4: "tzyx"}.get(len(shape), "xyzct"[: len(shape)])
         return names, page.axes, shape, dtype.newbyteorder("="), offset
 
-    def again(self) -> tuple[Shape, np.dtype[Any]]:
+    def again(self, patient: bool) -> tuple[Shape, np.dtype[Any]]:
         missing = next((p for p in self.paths if not os.path.exists(p)), None)
         if missing is not None:
             raise BuildError(f"source: {missing} is gone")

@@ -108,7 +108,9 @@ def print_table(description: dict[str, Any], console: Console) -> None:
     sharded = any(mip["shard"] for mip in mips)
     offset = any(any(mip["translation"]) for mip in mips)
     headings = [f"shape ({order})", "voxel size"]
-    headings += ["first voxel"] * offset + ["chunk"] + ["shard"] * sharded + ["bytes", "on disk", "files"]
+    headings += ["first voxel"] * offset + ["chunk"] + ["shard"] * sharded + ["bytes"]
+    local = description["bytes_on_disk"] is not None
+    headings += ["on disk", "files"] * local
     for heading in headings:
         table.add_column(heading, justify="right")
     for mip in mips:
@@ -117,8 +119,8 @@ def print_table(description: dict[str, Any], console: Console) -> None:
         row += [_product(mip["chunk"])] + [_product(mip["shard"]) if mip["shard"] else "-"] * sharded
         sign = "" if mip["counted"] is not False else "≥ "
         row.append(human(mip["nbytes"]))
-        row.append("-" if mip["bytes_on_disk"] is None else sign + human(mip["bytes_on_disk"]))
-        row.append("-" if mip["files"] is None else f"{sign}{mip['files']:,}")
+        if local:
+            row += [sign + human(mip["bytes_on_disk"]), f"{sign}{mip['files']:,}"]
         table.add_row(*map(Text, row))
     console.print(table)
 

@@ -20,7 +20,9 @@ from tinybrain.volumes.plan import Plan, task_count
 from tinybrain.volumes.storage import (
     STATE,
     BuildError,
+    Store,
     delete_prefix,
+    list_keys,
     local_path,
     read_json,
     read_key,
@@ -36,7 +38,7 @@ MARKS = ("zarr.json", ".zarray", ".zattrs", ".zgroup", "info", "attributes.json"
 class Journal:
     """The records of one build."""
 
-    def __init__(self, store: Any) -> None:
+    def __init__(self, store: Store) -> None:
         self.store = store
 
     def read(self) -> dict[str, Any] | None:
@@ -54,9 +56,9 @@ class Journal:
             return np.zeros(count, bool)
         return np.unpackbits(np.frombuffer(bits, np.uint8), count=count).astype(bool)
 
-    def write_done(self, phase: int, done: Array) -> None:
+    def write_done(self, phase: int, done: Array, seconds: float | None = None) -> None:
         """Write down which tasks of a phase are done."""
-        write_key(self.store, f"{FOLDER}phase-{phase}.done", np.packbits(done).tobytes())
+        write_key(self.store, f"{FOLDER}phase-{phase}.done", np.packbits(done).tobytes(), seconds)
 
     def done_in_all(self, plan: Plan) -> int:
         """Return how many tasks of all phases are done."""
@@ -78,15 +80,15 @@ def piece_key(stage: int, block: int) -> str:
     return f"{FOLDER}pieces-{stage}/{block:x}"
 
 
-def is_empty(store: Any) -> bool:
+def is_empty(store: Store) -> bool:
     """Whether nothing is stored under a URL."""
     folder = local_path(store.url)
     if folder is not None:
         return not folder.exists() or (folder.is_dir() and not any(folder.iterdir()))
-    return not store.list().result()
+    return not any(read_key(store, key) for key in MARKS) and not list_keys(store)
 
 
-def clear(store: Any) -> None:
+def clear(store: Store) -> None:
     """Delete a volume, for `overwrite`; refuse what is no volume, and what holds anything else.
 
     Killed here, it leaves an incomplete volume, which says what was to be deleted.
@@ -111,7 +113,7 @@ def clear(store: Any) -> None:
             delete_prefix(store, name)
 
 
-def _arrays(store: Any) -> set[str]:
+def _arrays(store: Store) -> set[str]:
     """Return the folders that the metadata of a volume names: those of its mips."""
     node, attributes = read_json(store, "zarr.json") or {}, read_json(store, ".zattrs") or {}
     group = {**attributes, **node.get("attributes", {}), **node.get("attributes", {}).get("ome", {})}
@@ -121,17 +123,17 @@ def _arrays(store: Any) -> set[str]:
     return {path.split("/")[0] + "/" for path in paths}
 
 
-def _entries(store: Any) -> list[str]:
+def _entries(store: Store) -> list[str]:
     folder = local_path(store.url)
     if folder is None:
-        return sorted({key.decode().split("/")[0] + "/" * (b"/" in key) for key in store.list().result()})
+        return sorted({key.split("/")[0] + "/" * ("/" in key) for key in list_keys(store)})
     strange = [p.name for p in folder.iterdir() if p.is_symlink()]
     if strange:
         raise BuildError(f"overwrite: {folder} holds links ({', '.join(strange)}), so it isn't deleted")
     return [p.name + "/" * p.is_dir() for p in folder.iterdir()]
 
 
-def _sweep_locks(store: Any) -> None:
+def _sweep_locks(store: Store) -> None:
     """Remove what a killed writer leaves beside the file that it was about to replace."""
     folder = local_path(store.url)
     if folder is not None:

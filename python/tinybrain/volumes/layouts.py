@@ -7,23 +7,17 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tinybrain.volumes._extras import extra
 from tinybrain.volumes.n5_layout import read_n5
 from tinybrain.volumes.ome_zarr_layout import read_ome_zarr
 from tinybrain.volumes.precomputed_layout import read_precomputed
 from tinybrain.volumes.pyramid import Pyramid
-from tinybrain.volumes.root import ANSWER, Json, Root, Unreadable, no_pyramid, reason, state
-from tinybrain.volumes.storage import PATIENCE
+from tinybrain.volumes.root import Json, Root, Unreadable, no_pyramid, state
+from tinybrain.volumes.storage import open_kvstore, trouble
 
 
-def read(name: str, kvstore: Json, directory: Path | None) -> Pyramid:
-    """Open the multiscale volume at a key-value store, given as TensorStore's JSON or as {"url": URL}."""
-    ts = extra("tensorstore")
-    try:
-        opened = ts.KvStore.open(kvstore.get("url", kvstore), context=ts.Context(PATIENCE)).result(timeout=ANSWER)
-    except Exception as error:
-        raise ValueError(f"path: {name} cannot be opened: {reason(error)}") from None
-    root = Root(name, opened, directory)
+def read(name: str, url: str, directory: Path | None) -> Pyramid:
+    """Open the multiscale volume at a URL, which ends in a slash; `directory` is that of a local one."""
+    root = Root(name, open_kvstore(url, patient=False), directory)
     refused: list[Unreadable] = []
     group = _probed(root, "zarr.json", refused)
     inside = group.get("attributes") if group else None
@@ -54,7 +48,7 @@ def _none_of_these(
         return refused[0]
     missing = "there is no zarr.json, .zattrs, info or attributes.json in it"
     if root.directory is None:
-        return FileNotFoundError(f"path: there is no volume at {root.name}: {missing}")
+        return FileNotFoundError(f"path: there is no volume at {root.name}: {trouble(root.store) or missing}")
     return ValueError(f"path: {root.name} is no multiscale volume: {missing}")
 
 

@@ -28,12 +28,13 @@ def _one_line() -> Iterator[None]:
 
 
 @click.command(
+    short_help="Show what a multiscale volume holds.",
     epilog="""\b
 Examples:
   tinybrain info volume.zarr
   tinybrain info gs://bucket/segmentation
   tinybrain info --json volume.zarr | jq '.mips[].shape'
-"""
+""",
 )
 @_PATH
 @click.option("--json", "machine", is_flag=True, help="Print JSON for programs instead of a table.")
@@ -128,7 +129,8 @@ Examples:
 def view(path: str, port: int, browser: bool, kind: str | None, follow_links: bool) -> None:
     """Open a multiscale volume in Neuroglancer, with all its mips.
 
-    The page and the volume are served to this machine only (127.0.0.1), until Ctrl-C.
+    The page and a local volume are served to this machine only (127.0.0.1), until Ctrl-C. Volumes at URLs are read by
+    the browser itself, without credentials: their servers must let it.
     """
     with _one_line():
         from tinybrain.volumes.view import view as show
@@ -139,5 +141,8 @@ def view(path: str, port: int, browser: bool, kind: str | None, follow_links: bo
         ):
             if not shown.pyramid.complete:
                 click.echo("This volume is incomplete: a build is under way or was stopped.", err=True)
-            click.echo(f"{shown.url}\nServing {path} to this machine; Ctrl-C ends it.")
+            served = f"Serving {path} to this machine"
+            if shown.pyramid.root is None:
+                served = f"The browser reads {path} itself, without credentials: its server must let it (CORS)"
+            click.echo(f"{shown.url}\n{served}; Ctrl-C ends it.")
             shown.wait()

@@ -56,7 +56,7 @@ def read_n5(root: Root, attributes: Json) -> Pyramid:
         kind="image",
         method=None,
         complete=complete,
-        url=root.kvstore.url,
+        url=root.store.url,
         root=root.directory,
     )
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from tinybrain.volumes._extras import extra
-from tinybrain.volumes.storage import Shape, write_json
+from tinybrain.volumes.storage import Shape, Store, write_json
 from tinybrain.volumes.target import Target
 
 CODECS = {"blosc": range(10), "zstd": range(23), "gzip": range(10), "none": range(0)}  # and their levels
@@ -93,7 +93,7 @@ def _zero(dtype: np.dtype[Any]) -> Any:
     return False if dtype.kind == "b" else [0.0, 0.0] if dtype.kind == "c" else 0.0 if dtype.kind == "f" else 0
 
 
-def write_metadata(target: Target, store: Any) -> None:
+def write_metadata(target: Target, store: Store) -> None:
     """Write the metadata of the group."""
     attributes = multiscales(target)
     if target.format == "ome-zarr-0.4":

@@ -8,10 +8,12 @@ from __future__ import annotations
 import contextlib
 import warnings
 from typing import Any
+from urllib.parse import unquote
 
 from tinybrain.volumes._extras import extra
 from tinybrain.volumes.pyramid import Axis, Kind, Pyramid
-from tinybrain.volumes.root import ANSWER, Json, Root, kind_of_axis, method_of, mip_of, opened, state
+from tinybrain.volumes.root import Json, Root, kind_of_axis, method_of, mip_of, opened, state
+from tinybrain.volumes.storage import open_kvstore
 
 
 def read_ome_zarr(root: Root, key: str, attributes: Any, version: str) -> Pyramid:
@@ -53,7 +55,7 @@ def read_ome_zarr(root: Root, key: str, attributes: Any, version: str) -> Pyrami
         method=method_of(multiscale.type, multiscale.metadata),
         complete=complete,
         channels=tuple(c for c in channels if isinstance(c, dict)) if isinstance(channels, list) else (),
-        url=root.kvstore.url,
+        url=root.store.url,
         root=root.directory,
     )
 
@@ -105,17 +107,15 @@ def _kind(root: Root, attributes: Json) -> Kind:
     """Labels say so themselves, or the group around them does."""
     if "image-label" in attributes:
         return "labels"
-    spec = root.spec()
-    parts = str(spec.get("path", "")).rstrip("/").split("/")
-    if len(parts) < 2 or parts[-2] != "labels":
+    above, _, name = root.store.url.rstrip("/").rpartition("/")
+    if not above.endswith("/labels"):
         return "image"
     with contextlib.suppress(Exception):  # whatever is wrong with the group around it is not this volume's
-        above = {**spec, "path": "/".join(parts[:-1]) + "/"}
-        parent = Root(root.name + "/..", extra("tensorstore").KvStore.open(above).result(timeout=ANSWER), None)
+        parent = Root(root.name + "/..", open_kvstore(above + "/", patient=False), None)
         for key in ("zarr.json", ".zattrs"):
             around = parent.json_of(key) or {}
             if key == "zarr.json":
                 around = around.get("attributes", {}).get("ome", {})
-            if parts[-1] in around.get("labels", ()):
+            if unquote(name) in around.get("labels", ()):
                 return "labels"
     return "image"

@@ -95,7 +95,7 @@ def settle(source: Source, dst: Any, options: Options) -> Target:
         raise ValueError(f"source: {source.name} has shape {source.shape}, which holds no voxel")
     method, labels = _method(source, options)
     chunk = _chunk(source, options)
-    shard = _entries("shard", options.shard, source.axes, 1) if options.shard is not None else None
+    shard = _entries("shard", options.shard, source.axes) if options.shard is not None else None
     if shard is not None and any(s % c for s, c in zip(shard, chunk, strict=True)):
         raise ValueError(
             f"shard: got {shard} for chunks of {chunk}; accepted are multiples of the chunk along every axis"
@@ -134,7 +134,7 @@ def settle(source: Source, dst: Any, options: Options) -> Target:
 def plan_for(source: Source, target: Target, options: Options) -> tuple[Plan, Room]:
     """Plan the build, two tasks at a time if the memory allows: one reads while the other is written."""
     chunks = write_chunks(target)
-    block = _entries("block", options.block, source.axes, 1) if options.block is not None else None
+    block = _entries("block", options.block, source.axes) if options.block is not None else None
     if options.stage_depth is not None and options.stage_depth < 1:
         raise ValueError(f"stage_depth: got {options.stage_depth}; accepted are integers of at least 1")
     memory = _memory(options)
@@ -259,20 +259,18 @@ def _method(source: Source, options: Options) -> tuple[str, bool]:
     return method, labels
 
 
-def _entries(name: str, values: Sequence[int] | None, axes: str, missing: int) -> Shape:
-    """One integer of at least 1 per axis; missing ones are added."""
-    entries = tuple(values or ())
-    if len(entries) > len(axes) or any(int(entry) != entry or entry < 1 for entry in entries):
-        raise ValueError(
-            f"{name}: got {entries}; accepted are up to {len(axes)} integers of at least 1, along {', '.join(axes)}"
-        )
-    return tuple(int(entry) for entry in entries) + (missing,) * (len(axes) - len(entries))
+def _entries(name: str, values: Sequence[int], axes: str) -> Shape:
+    """One integer of at least 1 per axis; those of channel and time may be left out, and are 1."""
+    entries, least = tuple(values), sum(axis in "xyz" for axis in axes)
+    if not least <= len(entries) <= len(axes) or any(int(entry) != entry or entry < 1 for entry in entries):
+        raise ValueError(f"{name}: got {entries}; accepted are integers of at least 1, along {', '.join(axes)}")
+    return tuple(int(entry) for entry in entries) + (1,) * (len(axes) - len(entries))
 
 
 def _chunk(source: Source, options: Options) -> Shape:
     """As asked for, or near cubes of about 2 MiB of one channel and time."""
     if options.chunk is not None:
-        return _entries("chunk", options.chunk, source.axes, 1)
+        return _entries("chunk", options.chunk, source.axes)
     if options.add:
         return source.chunk
     chunk = [1] * len(source.axes)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 from tinybrain.volumes._extras import extra
-from tinybrain.volumes.storage import BuildError, read_json, write_json
+from tinybrain.volumes.storage import BuildError, Store, read_json, write_json
 from tinybrain.volumes.target import NANOMETRES, Target
 
 ENCODINGS = {"raw": range(0), "compressed_segmentation": range(0), "jpeg": range(101), "png": range(10)}  # and levels
@@ -67,7 +67,7 @@ def array_spec(target: Target, mip: int) -> dict[str, Any]:
     return spec
 
 
-def write_metadata(target: Target, store: Any) -> None:
+def write_metadata(target: Target, store: Store) -> None:
     """Add the method to ``info``, beside what TensorStore wrote; it keeps keys that it doesn't know."""
     info = read_json(store, "info")
     if info is None:

@@ -34,6 +34,6 @@ def read_precomputed(root: Root, info: Json) -> Pyramid:
         kind="labels" if info.get("type") == "segmentation" else "image",
         method=method_of(noted.get("type"), noted.get("metadata", noted)) if isinstance(noted, dict) else None,
         complete=complete,
-        url=root.kvstore.url,
+        url=root.store.url,
         root=root.directory,
     )

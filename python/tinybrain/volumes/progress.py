@@ -18,6 +18,11 @@ def size_of(nbytes: float) -> str:
     raise AssertionError("unreachable")
 
 
+def counted(number: int, what: str) -> str:
+    """Return so many of something in words."""
+    return f"{number:,} {what}{'s' * (number != 1)}"
+
+
 class Progress:
     """Nothing is shown; the others are like this."""
 
@@ -53,7 +58,7 @@ class Lines(Progress):
         self.what, self.tasks, self.done, self.nbytes = what, tasks, done, 0
         self.began = self.last = time.monotonic()
         already = f", {done} done before" if done else ""
-        self.note(f"{what}: {tasks} task{'s' * (tasks != 1)}, {size_of(nbytes)} to read{already}")
+        self.note(f"{what}: {counted(tasks, 'task')}, {size_of(nbytes)} to read{already}")
 
     def step(self, nbytes: int, tasks: int = 1) -> None:
         """Tell that tasks are done, which read so much."""

@@ -23,7 +23,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import unquote
 
-from tinybrain.volumes.storage import compressed_file
+from tinybrain.volumes.s3 import with_endpoint
+from tinybrain.volumes.storage import compressed_file, kvstore_url
 
 if TYPE_CHECKING:
     import tensorstore as ts
@@ -188,7 +189,7 @@ class Pyramid:
     channels : tuple of dict
         What an OME-Zarr says of its channels (``label``, ``color``, ``window``, ...), if anything.
     url : str
-        Of its root, as TensorStore writes it.
+        Of its root.
     root : pathlib.Path or None
         Its directory, of a local volume.
     """
@@ -262,7 +263,7 @@ def open_pyramid(path: str | os.PathLike[str]) -> Pyramid:
         raise ValueError("path: got an empty string; accepted is the directory or URL of a multiscale volume")
     url = location(text)
     if url is not None and not (url.startswith("file://") and "|" not in url):
-        return layouts.read(text, {"url": url}, None)
+        return layouts.read(text, with_endpoint(url), None)
     root = Path(text if url is None else unquote(url.removeprefix("file://")))
     try:
         there = root.exists()
@@ -272,7 +273,7 @@ def open_pyramid(path: str | os.PathLike[str]) -> Pyramid:
         raise FileNotFoundError(f"path: there is nothing at {text}")
     if not root.is_dir():
         raise ValueError(f"path: {text} is a file; accepted is the directory of a multiscale volume")
-    return layouts.read(text, {"driver": "file", "path": os.path.join(os.path.abspath(root), "")}, root)
+    return layouts.read(text, kvstore_url(os.path.abspath(root)), root)
 
 
 def location(text: str) -> str | None:

@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import json
 import math
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from tinybrain.volumes._extras import extra
 from tinybrain.volumes.pyramid import Mip
-from tinybrain.volumes.storage import PATIENCE, STATE
+from tinybrain.volumes.storage import PATIENCE, STATE, Store, kvstore_spec, one_line
 
 Json = dict[str, Any]
 
@@ -25,10 +25,7 @@ ANSWER = 60  # seconds
 
 def reason(error: Exception) -> str:
     """Return what an error of TensorStore says, in one line and without the specs and addresses at its end."""
-    if isinstance(error, TimeoutError):
-        return f"no answer in {ANSWER} seconds"
-    text = str(error).split(" [")[0].splitlines()[0] if str(error) else type(error).__name__
-    return re.sub(r"^[A-Z_]+: ", "", text)
+    return f"no answer in {ANSWER} seconds" if isinstance(error, TimeoutError) else one_line(error)
 
 
 class Unreadable(ValueError):
@@ -40,13 +37,13 @@ class Root:
     """The root of a volume: where its files are read from."""
 
     name: str  # as the user wrote it
-    kvstore: Any
+    store: Store
     directory: Path | None
 
     def bytes_of(self, key: str) -> bytes | None:
         """Return the content of a file, or None if there is no such file."""
         try:
-            found = self.kvstore.read(key).result(timeout=ANSWER)
+            found = self.store.keys.read(key).result(timeout=ANSWER)
         except Exception as error:  # TensorStore raises ValueError, OSError and more, by the kind of store
             kind = Unreadable if "PERMISSION_DENIED" in str(error) else ValueError
             raise kind(f"path: {self.at(key)} cannot be read: {reason(error)}") from None
@@ -69,12 +66,9 @@ class Root:
         """Return the name of a file in messages."""
         return f"{self.name.rstrip('/')}/{key}"
 
-    def spec(self, key: str = "") -> Json:
-        """Return the JSON of the key-value store below a key, for a spec of TensorStore."""
-        spec: Json = self.kvstore.spec().to_json()
-        if key:
-            spec["path"] = f"{spec.get('path', '')}{key}/"
-        return spec
+    def spec(self, key: str = "") -> Any:
+        """Return the key-value store below a key, for a spec of TensorStore."""
+        return kvstore_spec(self.store.url + (f"{quote(key)}/" if key else ""))
 
 
 def state(root: Root) -> tuple[bool, Json]:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,6 +23,7 @@ import numpy as np
 from tinybrain._arguments import Array
 from tinybrain.volumes._extras import extra
 from tinybrain.volumes.storage import (
+    PATIENCE,
     STATE,
     Box,
     BuildError,
@@ -29,6 +31,7 @@ from tinybrain.volumes.storage import (
     Shape,
     compressed_file,
     extents,
+    kvstore_spec,
     kvstore_url,
     local_path,
     one_line,
@@ -38,6 +41,7 @@ from tinybrain.volumes.storage import (
     read_key,
     slices,
     tiles,
+    trouble,
     within,
 )
 from tinybrain.volumes.target import AXES, NANOMETRES
@@ -104,9 +108,9 @@ class Source:
             raise
         return into
 
-    def check(self) -> None:
+    def check(self, *, patient: bool = True) -> None:
         """Raise `BuildError` if the source isn't any more what it was."""
-        now = self.stored.again()
+        now = self.stored.again(patient)
         was = (tuple(self.stored.shape), self.dtype)
         if now != was:
             raise BuildError(
@@ -134,15 +138,19 @@ class _Chunked:
         self.order = tuple(layout.inner_order or range(self.handle.rank))
         self.dtype: np.dtype[Any] = np.dtype(self.handle.dtype.numpy_dtype)
 
-    def _open(self) -> Any:
+    def _open(self, patient: bool = True) -> Any:
         ts = extra("tensorstore")
         try:
-            return ts.open(self.spec["tensorstore"], context=self.context, open=True, read=True).result()
+            spec = dict(self.spec["tensorstore"])
+            if isinstance(spec.get("kvstore"), str):
+                spec["kvstore"] = kvstore_spec(spec["kvstore"])
+            context = self.context if patient else ts.Context(PATIENCE)
+            return ts.open(spec, context=context, open=True, read=True).result()
         except ValueError as error:
             raise BuildError(f"source: {self.spec['name']} can't be opened: {one_line(error)}") from None
 
-    def again(self) -> tuple[Shape, np.dtype[Any]]:
-        opened = self._open()
+    def again(self, patient: bool) -> tuple[Shape, np.dtype[Any]]:
+        opened = self._open(patient)
         if self.spec.get("drop_channel"):
             opened = opened[..., 0]
         return tuple(opened.shape), np.dtype(opened.dtype.numpy_dtype)
@@ -197,8 +205,7 @@ def open_source(path: Any, *, axes: str | None, missing: str, context: Any, may_
     if isinstance(text, dict) or text.lstrip().startswith("{"):
         spec, about = _from_json(text)
     else:
-        for prefix in ("precomputed://", "zarr://", "zarr2://", "zarr3://", "n5://"):
-            text = text.removeprefix(prefix)
+        text = without_format(text)
         local = local_path(kvstore_url(text))
         if local is not None and not local.exists():
             raise FileNotFoundError(f"source: {text} does not exist")
@@ -214,6 +221,11 @@ def open_source(path: Any, *, axes: str | None, missing: str, context: Any, may_
     if isinstance(stored, _Chunked):
         _read_labels(stored, about)
     return Source(stored, spec, about, _axes_of(axes, about, stored, spec["name"]))
+
+
+def without_format(text: str) -> str:
+    """Return a path or URL without the format that Neuroglancer writes before it."""
+    return re.sub(r"^(precomputed|zarr[23]?|n5)://", "", text)
 
 
 def reopen(spec: dict[str, Any], context: Any) -> Source:
@@ -286,6 +298,8 @@ def _stored_at(url: str, name: str, may_be_incomplete: bool) -> tuple[dict[str, 
         return spec("n5"), About()
     if (attributes := read_json(store, "s0/attributes.json")) is not None and "dimensions" in attributes:
         return spec("n5", "s0/"), About()
+    if (why := trouble(store)) is not None:
+        raise ValueError(f"source: {name} is no volume that may be read: {why}")
     raise ValueError(
         f"source: {name} is no volume; accepted are Zarr, OME-Zarr, N5, Neuroglancer Precomputed, .npy, "
         "and TIFF files and folders"

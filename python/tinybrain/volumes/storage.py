@@ -4,8 +4,8 @@ A *box* is a pair of corners (start, stop) in voxels. Reading and writing go pie
 only so many bytes be under way: TensorStore holds encoded and decoded chunks of everything it was asked for at once, so
 that bounding what is asked for is what bounds the memory.
 
-Volumes are addressed by TensorStore's URLs of key-value stores (``file:///a/b/``, ``s3://bucket/a/``, ``memory://``);
-a plain path is a local folder.
+Volumes are addressed by TensorStore's URLs of key-value stores (``file:///a/b/``, ``gs://bucket/a/``, ``memory://``),
+and those of S3 as `s3` has them; a plain path is a local folder.
 """
 
 from __future__ import annotations
@@ -21,21 +21,30 @@ import tempfile
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
+from urllib.parse import unquote
 
 import numpy as np
 
 from tinybrain._arguments import Array
+from tinybrain.volumes import s3
 from tinybrain.volumes._extras import extra
 
 Shape: TypeAlias = "tuple[int, ...]"
 Box: TypeAlias = "tuple[tuple[int, ...], tuple[int, ...]]"
 
 
-# A server that is not there should be told of in seconds: TensorStore's own patience is made for long jobs.
-_RETRIES = {"max_retries": 3, "initial_delay": "200ms", "max_delay": "2s"}
-PATIENCE = {f"{store}_request_retries": _RETRIES for store in ("http", "gcs", "s3")}
+def _retries(times: int, first: str, longest: str) -> dict[str, Any]:
+    retries = {"max_retries": times, "initial_delay": first, "max_delay": longest}
+    return {f"{store}_request_retries": retries for store in ("http", "gcs", "s3")}
+
+
+# A server that is not there should be told of in seconds; one that goes while a build is under way may come back, and
+# is waited for some five minutes (a quarter of an hour is TensorStore's own patience).
+PATIENCE = _retries(3, "200ms", "2s")
+LONG_PATIENCE = _retries(12, "1s", "32s")
 
 # While this file is in a volume, the volume is incomplete.
 STATE = "tinybrain-build.json"
@@ -56,6 +65,7 @@ def context(threads: int) -> Any:
             "cache_pool": {"total_bytes_limit": 0},
             "data_copy_concurrency": {"limit": threads},
             "file_io_concurrency": {"limit": max(4, threads)},
+            **LONG_PATIENCE,
         }
     )
 
@@ -94,32 +104,44 @@ def kvstore_url(path: str | os.PathLike[str]) -> str:
     """Return the URL of a folder, ending in a slash: of a local path, or the URL itself."""
     text = os.fspath(path)
     if re.match(r"[a-zA-Z][a-zA-Z0-9+.-]*://", text):
-        return text if text.endswith("/") else text + "/"
+        return s3.with_endpoint(text if text.endswith("/") else text + "/")
     return Path(os.path.abspath(os.path.expanduser(text)), "_").as_uri()[:-1]
+
+
+def kvstore_spec(url: str) -> Any:
+    """Return what TensorStore opens for a URL: itself, or a spec of S3."""
+    return s3.spec(s3.with_endpoint(url)) or url
 
 
 def local_path(url: str) -> Path | None:
     """Return the local folder of a URL, or None if it is elsewhere."""
     if not url.startswith("file://"):
         return None
-    from urllib.parse import unquote
-
     return Path(unquote(url[len("file://") :]))
 
 
-def open_kvstore(url: str, *, patient: bool = True) -> Any:
+@dataclass(frozen=True)
+class Store:
+    """An open key-value store and its URL, which TensorStore doesn't know of S3 with an endpoint."""
+
+    url: str
+    keys: Any
+
+
+def open_kvstore(url: str, *, patient: bool = True) -> Store:
     """Open the key-value store at a URL, for long jobs or, not patient, for a first look."""
     ts = extra("tensorstore")
     try:
-        return ts.KvStore.open(url, context=ts.Context({} if patient else PATIENCE)).result()
+        context = ts.Context(LONG_PATIENCE if patient else PATIENCE)
+        return Store(url, ts.KvStore.open(kvstore_spec(url), context=context).result())
     except ValueError as error:
-        raise ValueError(f"path: {url} is no folder or URL that TensorStore knows: {one_line(error)}") from None
+        raise ValueError(f"path: {url} can't be opened: {one_line(error)}") from None
 
 
-def read_key(store: Any, key: str) -> bytes | None:
+def read_key(store: Store, key: str) -> bytes | None:
     """Return what is stored under a key, or None."""
     try:
-        found = store.read(key).result()
+        found = store.keys.read(key).result()
     except ValueError as error:
         if "PERMISSION_DENIED" in str(error) and local_path(store.url) is None:
             return None  # object stores that hide their listing refuse what is not there
@@ -127,7 +149,28 @@ def read_key(store: Any, key: str) -> bytes | None:
     return bytes(found.value) if found.state == "value" else None
 
 
-def read_json(store: Any, key: str) -> dict[str, Any] | None:
+def list_keys(store: Store) -> list[str]:
+    """Return all keys."""
+    try:
+        return [key.decode() for key in store.keys.list().result()]
+    except ValueError as error:
+        raise BuildError(f"{store.url} can't be listed: {one_line(error)}") from None
+
+
+def trouble(store: Store) -> str | None:
+    """Return why a store that seems to hold no volume may hold one: it isn't there, or may not be read."""
+    try:
+        for key in ("zarr.json", ".zarray", ".zattrs", "info", "attributes.json"):
+            store.keys.read(key).result()
+        store.keys.list(extra("tensorstore").KvStore.KeyRange(STATE, STATE + "\0")).result()
+    except ValueError as error:
+        return one_line(error)
+    except NotImplementedError:  # HTTP has no listing
+        pass
+    return None
+
+
+def read_json(store: Store, key: str) -> dict[str, Any] | None:
     """Return the JSON object under a key, or None if there is none."""
     text = read_key(store, key)
     if text is None:
@@ -139,25 +182,25 @@ def read_json(store: Any, key: str) -> dict[str, Any] | None:
     return value if isinstance(value, dict) else None
 
 
-def write_key(store: Any, key: str, value: bytes) -> None:
-    """Store a value, whole and durably, or not at all."""
+def write_key(store: Store, key: str, value: bytes, seconds: float | None = None) -> None:
+    """Store a value, whole and durably, or not at all; for so many seconds, if given."""
     try:
-        store.write(key, value).result()
-    except ValueError as error:
+        store.keys.write(key, value).result(timeout=seconds)
+    except (ValueError, TimeoutError) as error:
         raise BuildError(f"{store.url}{key} can't be written: {one_line(error)}") from None
 
 
-def write_json(store: Any, key: str, value: dict[str, Any]) -> None:
+def write_json(store: Store, key: str, value: dict[str, Any]) -> None:
     """Store a JSON object."""
     write_key(store, key, json.dumps(value, indent=2).encode())
 
 
-def delete_prefix(store: Any, prefix: str) -> None:
+def delete_prefix(store: Store, prefix: str) -> None:
     """Delete everything whose key starts with `prefix`, and the folders that this empties."""
     ts = extra("tensorstore")
     end = prefix[:-1] + chr(ord(prefix[-1]) + 1) if prefix else ""
     try:
-        store.delete_range(ts.KvStore.KeyRange(prefix, end)).result()
+        store.keys.delete_range(ts.KvStore.KeyRange(prefix, end)).result()
     except ValueError as error:
         raise BuildError(f"{store.url}{prefix} can't be deleted: {one_line(error)}") from None
     folder = local_path(store.url + prefix)
@@ -173,7 +216,8 @@ def one_line(error: BaseException) -> str:
     # A layout is tried out in memory; control characters are none of a message's; a slash may come as an escaped zero.
     text = re.sub(r"memory://probe/\S*", "the destination", re.sub(r"[\x00-\x1f\x7f]+", " ", text))
     text = text.replace(r"\x00", "/")
-    text = re.sub(r"\s*\[(tensorstore_spec|source locations|os_error_code|http_\w+|curl_\w+)=.*", "", text)
+    text = re.sub(r"\s*\[[\w -]+=['\"].*", "", text)
+    text = re.sub(r"PERMISSION_DENIED: (Unknown)?", "permission denied: ", text).removesuffix(": ")
     return re.sub(r"^[A-Z_]+: ", "", text)
 
 
@@ -244,7 +288,7 @@ class Pipe:
             self._wait()
 
     def abandon(self) -> None:
-        """Wait for everything, whatever becomes of it: buffers must not be written to after this."""
+        """Wait for everything, whatever becomes of it: buffers may be used again after this; or stop."""
         while self._waiting:
             try:
                 self._wait()
@@ -255,9 +299,18 @@ class Pipe:
         nbytes, future = self._waiting.popleft()
         self._bytes -= nbytes
         try:
-            future.result()
+            waited_for(future, self.breathe)
         except (ValueError, OSError) as error:
             raise BuildError(f"{self.doing}: {one_line(error)}") from None
+
+
+def waited_for(future: Any, breathe: Callable[[], None]) -> Any:
+    """Return the result of a future, however long it takes; `breathe` is called every second."""
+    while True:
+        try:
+            return future.result(timeout=1)
+        except TimeoutError:
+            breathe()
 
 
 def slices(box: Box) -> tuple[slice, ...]:

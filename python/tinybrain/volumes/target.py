@@ -7,12 +7,13 @@ tinybrain's factors. How a format stores them is its own matter (`ome_zarr`, `pr
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from tinybrain.volumes._extras import extra
 from tinybrain.volumes.recipe import FUNCTIONS, Recipe
-from tinybrain.volumes.storage import BuildError, Shape, one_line, open_kvstore
+from tinybrain.volumes.storage import BuildError, Shape, kvstore_spec, one_line, open_kvstore, waited_for
 
 AXES = "xyzct"
 FORMATS = ("ome-zarr", "ome-zarr-0.4", "precomputed")
@@ -127,10 +128,10 @@ def create(target: Target, context: Any) -> None:
     module.write_metadata(target, open_kvstore(target.url))
 
 
-def open_mip(target: Target, mip: int, context: Any) -> Any:
+def open_mip(target: Target, mip: int, context: Any, breathe: Callable[[], None]) -> Any:
     """Open the array of a mip, with tinybrain's order of the axes and the first voxel at 0."""
     module = _format(target)
-    handle = _open(module.array_spec(target, mip), target.url, context, open=True)
+    handle = _open(module.array_spec(target, mip), target.url, context, breathe, open=True)
     return module.view(handle, target.axes)
 
 
@@ -146,9 +147,10 @@ def write_chunks(target: Target) -> list[Shape | None]:
     return shapes
 
 
-def _open(spec: dict[str, Any], url: str, context: Any, **how: bool) -> Any:
+def _open(spec: dict[str, Any], url: str, context: Any, breathe: Callable[[], None] = lambda: None, **how: bool) -> Any:
     path = spec.pop("path", "")
+    spec["kvstore"] = kvstore_spec(url + path)
     try:
-        return extra("tensorstore").open({**spec, "kvstore": url + path}, context=context, **how).result()
+        return waited_for(extra("tensorstore").open(spec, context=context, **how), breathe)
     except ValueError as error:
         raise BuildError(f"{url}{path} can't be made or opened: {one_line(error)}") from None

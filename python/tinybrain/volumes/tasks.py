@@ -40,6 +40,7 @@ from tinybrain.volumes.storage import (
     slices,
     stored_order,
     tiles,
+    waited_for,
     within,
 )
 from tinybrain.volumes.target import Target
@@ -96,7 +97,7 @@ class Runner:
         """Return the destination's array of a mip."""
         with self._lock:
             if mip not in self._mips:
-                self._mips[mip] = target.open_mip(self.job.target, mip, self.context)
+                self._mips[mip] = target.open_mip(self.job.target, mip, self.context, self._breathe)
             return self._mips[mip]
 
     def run(self, phase: int, index: int) -> int:
@@ -144,7 +145,7 @@ class Runner:
                 packed = b"".join(stored_order(array, self.source.order).tobytes() for array in arrays)
                 pipe.make_room(len(packed))
                 number = self.plan.stages.index(stage)
-                pipe.add(len(packed), self.store.write(piece_key(number, index), packed))
+                pipe.add(len(packed), self.store.keys.write(piece_key(number, index), packed))
             pipe.finish()
         except BaseException:
             pipe.abandon()
@@ -185,7 +186,7 @@ class Runner:
         for block in stage.grid.touching(before):
             while len(waiting) >= most:
                 self._place(stage, mip, parts, box, state, waiting.popleft())
-            waiting.append((block, self.store.read(piece_key(number, block))))
+            waiting.append((block, self.store.keys.read(piece_key(number, block))))
         while waiting:
             self._place(stage, mip, parts, box, state, waiting.popleft())
         return state
@@ -195,7 +196,7 @@ class Runner:
     ) -> None:
         block, future = piece
         try:
-            found = future.result()
+            found = waited_for(future, self._breathe)
         except ValueError as error:
             raise BuildError(f"destination: pieces of block {block} can't be read: {one_line(error)}") from None
         packed = bytes(found.value)
