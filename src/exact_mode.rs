@@ -7,11 +7,12 @@
 //! bounded by what the cells of a tile hold.
 
 use crate::grid::{Amounts, Array, Ascent, Axis, Bytes, Edge, Grid, Interrupted, Pooling};
-use crate::look::{LOOK, Look, Work};
+use crate::leaders::{self, Merge};
+use crate::look::{LOOK, Look, Settle, Work};
 use crate::mixed::{ChildRow, DecideFew, FEW, FindMixed, Flags, merge};
 use crate::simd::tiles::{Tile, Tiles};
 use crate::simd::views::{Panel, PanelMut, Source, Span};
-use crate::simd::{Backend, Label, PIECE};
+use crate::simd::{Backend, Label, Leaders, MergeLeaders, PIECE, Told};
 use crate::tally::{Lists, Tally};
 
 /// Bytes of a panel: lists of random labels have to stay in the second cache too.
@@ -31,6 +32,8 @@ pub struct Plan {
     pub signed: bool,
     /// Cells of so many levels are decided by looking at their voxels.
     looks: usize,
+    /// The same, and the level of the smallest cells that may carry lists, where cells have leaders.
+    leads: Option<(usize, usize)>,
 }
 
 impl Plan {
@@ -47,8 +50,8 @@ impl Plan {
         let (mut factors, mut outputs) = (Vec::new(), Vec::new());
         let mut extents: Vec<usize> = source.axes.iter().map(|axis| axis.len).collect();
         // Where cells grow too large to be looked at.
-        let reach = |(&f, &extent): (&usize, &usize)| f.saturating_pow(mips as u32).min(extent);
-        let lists = factor.iter().zip(&extents).map(reach).fold(1, usize::saturating_mul) > LOOK;
+        let furthest = |(&f, &extent): (&usize, &usize)| f.saturating_pow(mips as u32).min(extent);
+        let lists = factor.iter().zip(&extents).map(furthest).fold(1, usize::saturating_mul) > LOOK;
         for _ in 0..mips {
             factors.extend(steps(factor, &mut extents, lists));
             if factors.len() == outputs.last().copied().unwrap_or(0) {
@@ -62,8 +65,12 @@ impl Plan {
         let grid = Grid::new(source, targets, outputs, &factors, Edge::Existing, bytes);
         // Where larger cells need lists, these are made of small ones with less work.
         let levels = |voxels| (1..=grid.levels()).take_while(|&level| looked_at(&grid, level, voxels)).count();
-        let looks = if levels(LOOK) == grid.levels() { grid.levels() } else { levels(PIECE) };
-        Plan { grid, sparse, signed, looks }
+        let looks = |voxels| if levels(voxels) == grid.levels() { grid.levels() } else { levels(PIECE) };
+        let halves = (1..=grid.levels()).all(|level| grid.inner_factor(0, level) <= 2);
+        let few = reach(&grid, 1) <= FEW && levels(PIECE) > 1 && grid.levels() > 1;
+        let leads = (halves && few && leaders::fit(size)).then(|| (looks(leaders::LED), levels(PIECE)));
+        let looks = looks(LOOK);
+        Plan { grid, sparse, signed, looks, leads }
     }
 
     /// Runs it.
@@ -78,7 +85,8 @@ impl Plan {
         threads: usize,
         interrupted: &dyn Fn() -> bool,
     ) -> Result<(), Interrupted> {
-        self.grid.run(&ExactModes { plan: self, backend, source }, tiles, threads, interrupted)
+        let leads = self.leads.filter(|_| backend.has_vectors());
+        self.grid.run(&ExactModes { plan: self, backend, source, leads }, tiles, threads, interrupted)
     }
 }
 
@@ -90,6 +98,11 @@ fn looked_at(grid: &Grid, level: usize, voxels: usize) -> bool {
     reach(grid.axes()) <= voxels
         && reach(slices) <= SLICES
         && reach(panel) == within(grid, 0, level) * within(grid, 1, level)
+}
+
+/// Voxels in a cell of a level, at most.
+fn reach(grid: &Grid, level: usize) -> usize {
+    grid.axes().iter().fold(1, |all: usize, axis| all.saturating_mul(axis.reach(level)))
 }
 
 /// How many columns (axis 0) or rows (axis 1) of the input make a cell of `level` inside a panel.
@@ -146,6 +159,7 @@ struct ExactModes<'a, T> {
     plan: &'a Plan,
     backend: Backend,
     source: Source<'a, T>,
+    leads: Option<(usize, usize)>,
 }
 
 /// A thread's cells.
@@ -177,6 +191,10 @@ struct Tallied<T> {
     /// The lists of the cells that are not uniform, where it does not, and how many there are before each row.
     lists: Lists<T>,
     before: Vec<usize>,
+    /// Where cells have leaders: these, row by row, how many there are of each cell, and whether its mixed cells have lists.
+    leaders: Vec<T>,
+    of: usize,
+    listed: bool,
 }
 
 /// A panel of the input.
@@ -246,13 +264,30 @@ impl<T: Label> ExactModes<'_, T> {
         let Levels { levels, flags, work, scattered } = panels;
         let Level { children, come, tallied } = &mut levels[level - 1];
         let children = &mut children[..std::mem::take(come)];
-        tallied.inputs = children.iter_mut().flat_map(|child| std::mem::take(&mut child.inputs)).collect();
-        let voxels: Vec<Panel<'_, T>> = tallied.inputs.iter().map(|input| self.open(input)).collect();
+        let inputs: Vec<_> = children.iter_mut().flat_map(|child| std::mem::take(&mut child.inputs)).collect();
+        let voxels: Vec<Panel<'_, T>> = inputs.iter().map(|input| self.open(input)).collect();
         let opened: Vec<_> = match level {
             1 => voxels.iter().map(|&panel| Opened { panel, tallied: None, voxels: [(1, 1); 2] }).collect(),
+            _ if self.leads.is_some() && !children.iter().all(|child| child.listed) => Vec::new(),
             _ => children.iter().map(|child| self.cells(level - 1, child)).collect(),
         };
         let goes_on = level < grid.levels();
+        if let Some((looks, lists)) = self.leads {
+            let led = Led { modes: self, level, children, opened: &opened, voxels: &voxels, flags, work, looks, lists };
+            match grid.output(level) {
+                Some(mip) => tile.write(mip, region, scattered, |out| led.decide(out, tallied)),
+                None => {
+                    let mut modes = std::mem::take(&mut tallied.modes);
+                    modes.resize(region[0].len * region[1].len, T::ZERO);
+                    led.decide(&mut PanelMut::dense(&mut modes, region[0].len), tallied);
+                    if !tallied.listed {
+                        tallied.modes = modes;
+                    }
+                }
+            }
+            tallied.inputs = if tallied.listed { Vec::new() } else { inputs };
+            return;
+        }
         let carry = if goes_on {
             let lists = (level >= *looks).then_some(&mut tallied.lists);
             Some(Carry { mixed: &mut tallied.mixed, before: &mut tallied.before, lists })
@@ -277,9 +312,7 @@ impl<T: Label> ExactModes<'_, T> {
                 rows.decide(&mut PanelMut::dense(modes, cols), carry, flags, work);
             }
         }
-        if level >= *looks {
-            tallied.inputs.clear();
-        }
+        tallied.inputs = if level >= *looks { Vec::new() } else { inputs };
     }
 
     /// The voxels of a panel of the input.
@@ -315,7 +348,7 @@ impl<'a, T: Label> Opened<'a, T> {
         match self.tallied {
             None => ChildRow { labels, mixed: &[], lists: None, next: 0, voxels },
             Some(tallied) => {
-                let words = self.panel.cols().div_ceil(64);
+                let words = tallied.mixed.len() / self.panel.rows();
                 let mixed = &tallied.mixed[j * words..(j + 1) * words];
                 let next = tallied.before.get(j).copied().unwrap_or(0);
                 ChildRow { labels, mixed, lists: Some(&tallied.lists), next, voxels }
@@ -346,7 +379,7 @@ struct Rows<'a, T> {
 impl<T: Label> Rows<'_, T> {
     /// Decides all of them.
     fn decide(&self, out: &mut PanelMut<'_, T>, carry: Option<Carry<'_, T>>, flags: &mut Flags, work: &mut Work<T>) {
-        let Rows { plan: Plan { grid, sparse, signed, looks }, backend, level, opened, voxels } = *self;
+        let Rows { plan: Plan { grid, sparse, signed, looks, .. }, backend, level, opened, voxels } = *self;
         let (fx, fy) = (grid.inner_factor(0, level), grid.inner_factor(1, level));
         let (width, height, words) = (within(grid, 0, level), within(grid, 1, level), out.cols().div_ceil(64));
         let mut carry = carry.map(|carry| carry.clear(out.rows() * words));
@@ -365,7 +398,8 @@ impl<T: Label> Rows<'_, T> {
             if !listed && small {
                 let mixed = carry.as_mut().map_or(&mut [][..], |carry| &mut carry.mixed[j * words..(j + 1) * words]);
                 let (lines, sparse, signed) = (&lines[..], *sparse, *signed);
-                backend.run(DecideFew { lines, fx, signed, sparse, out: out.row_mut(j), mixed });
+                let told = Told { mixed, leaders: &mut [] };
+                backend.run(DecideFew { lines, fx, signed, sparse, out: out.row_mut(j), told });
                 continue;
             }
             labels.clear();
@@ -389,6 +423,110 @@ impl<T: Label> Rows<'_, T> {
             }
             let children = if level > 1 { &labels[..] } else { &[] };
             backend.run(Look { cells: &flags.cells, rows: &inputs, width, children, fx, out, lists, work });
+        }
+    }
+}
+
+/// The rows of a panel of cells that have leaders.
+struct Led<'a, T> {
+    modes: &'a ExactModes<'a, T>,
+    level: usize,
+    children: &'a [Tallied<T>],
+    /// The children, if all are listed.
+    opened: &'a [Opened<'a, T>],
+    voxels: &'a [Panel<'a, T>],
+    flags: &'a mut Flags,
+    work: &'a mut Work<T>,
+    looks: usize,
+    lists: usize,
+}
+
+impl<T: Label> Led<'_, T> {
+    fn decide(self, out: &mut PanelMut<'_, T>, tallied: &mut Tallied<T>) {
+        let Led { modes, level, children, opened, voxels, flags, work, looks, lists } = self;
+        let ExactModes { plan: Plan { grid, sparse, signed, .. }, backend, .. } = *modes;
+        let (fx, fy) = (grid.inner_factor(0, level), grid.inner_factor(1, level));
+        let (cols, stride, words) = (out.cols(), leaders::stride::<T>(out.cols()), leaders::stride::<T>(out.cols()).div_ceil(64));
+        let of = leaders::count(level, reach(grid, level));
+        let size = (2 * of + 1) * stride;
+        tallied.of = of;
+        tallied.leaders.resize(out.rows() * size, T::ZERO);
+        tallied.listed = false;
+        let cell = |j: usize, fy: usize, rows: usize| j * fy..((j + 1) * fy).min(rows);
+        if level == 1 {
+            let mut lines = Vec::new();
+            for (j, leaders) in tallied.leaders.chunks_exact_mut(size).enumerate() {
+                lines.clear();
+                for panel in voxels {
+                    let cell = cell(j, fy, panel.rows());
+                    lines.extend(cell.clone().map(|y| panel.line(y, cell.start, cell.len(), voxels.len())));
+                }
+                if cols < stride {
+                    leaders.chunks_exact_mut(stride).for_each(|row| row[cols..].fill(T::ZERO));
+                }
+                let told = Told { mixed: &mut [], leaders };
+                let (lines, sparse, signed) = (&lines[..], *sparse, *signed);
+                backend.run(DecideFew { lines, fx, signed, sparse, out: out.row_mut(j), told });
+            }
+            return;
+        }
+        out.keep();
+        tallied.mixed.resize(out.rows() * words, 0);
+        let mut opens = vec![0; out.rows() * words];
+        let mut rows = Vec::new();
+        let below = leaders::stride::<T>(children[0].region[0].len) * (2 * children[0].of + 1);
+        for (j, leaders) in tallied.leaders.chunks_exact_mut(size).enumerate() {
+            rows.clear();
+            for child in children {
+                rows.extend(cell(j, fy, child.region[1].len).map(|y| Leaders { of: child.of, rows: &child.leaders[y * below..(y + 1) * below] }));
+            }
+            let flip = if *signed { T::ZERO } else { T::TOP };
+            let (mixed, open) = (&mut tallied.mixed[j * words..(j + 1) * words], &mut opens[j * words..(j + 1) * words]);
+            backend.run(Merge(of, MergeLeaders { children: &rows, fx, flip, out: out.row_mut(j).voxels, leaders, mixed, open }));
+        }
+        let goes_on = level < grid.levels();
+        let count = |words: &[u64]| words.iter().map(|word| word.count_ones()).sum::<u32>();
+        let all_listed = !opened.is_empty();
+        tallied.listed = goes_on
+            && (all_listed
+                || level == lists && (looks < grid.levels() || 2 * count(&opens) > count(&tallied.mixed)));
+        let (width, height) = (within(grid, 0, level), within(grid, 1, level));
+        tallied.lists.cleared();
+        tallied.before.clear();
+        tallied.modes.clear();
+        let mut inputs = Vec::new();
+        let cells = &mut flags.cells;
+        for (j, leaders) in tallied.leaders.chunks_exact_mut(size).enumerate() {
+            let bits = if tallied.listed || all_listed { &tallied.mixed } else { &opens };
+            let bits = &bits[j * words..(j + 1) * words];
+            cells.clear();
+            for (w, &word) in bits.iter().enumerate() {
+                let mut left = word;
+                while left > 0 {
+                    cells.push(64 * w + left.trailing_zeros() as usize);
+                    left &= left - 1;
+                }
+            }
+            let out = out.row_mut(j).voxels;
+            tallied.before.push(tallied.lists.count());
+            let listed = tallied.listed.then_some(&mut tallied.lists);
+            if all_listed {
+                let mut rows: Vec<_> = opened.iter().flat_map(|child| cell(j, fy, child.panel.rows()).map(|y| child.row(y))).collect();
+                merge(cells, &mut rows, fx, out, listed, work);
+            } else if !cells.is_empty() {
+                inputs.clear();
+                for panel in voxels {
+                    inputs.extend(cell(j, height, panel.rows()).map(|y| panel.row(y)));
+                }
+                if tallied.listed {
+                    backend.run(Look { cells, rows: &inputs, width, children: &[], fx, out, lists: listed, work });
+                } else {
+                    backend.run(Settle { cells, rows: &inputs, width, leaders, of, out, work });
+                }
+            }
+            if tallied.listed {
+                tallied.modes.extend_from_slice(out);
+            }
         }
     }
 }

@@ -17,6 +17,7 @@ pub mod exact_mode;
 pub mod extrema;
 pub mod fold;
 pub mod grid;
+pub mod leaders;
 pub mod look;
 pub mod mixed;
 pub mod mode;

@@ -15,6 +15,10 @@ pub const LOOK: usize = 1 << 10;
 const AHEAD: usize = 8;
 /// Rows of so many bytes are looked at as they lie; shorter ones are copied together.
 const WIDE: usize = 64;
+/// Labels that are counted before others.
+const CANDIDATES: usize = 4;
+/// Places for such labels.
+const PLACES: usize = 8;
 
 /// What a thread needs to decide cells.
 pub struct Work<T> {
@@ -74,6 +78,34 @@ impl<T: Label> Cell<'_, T> {
             }
         }
         tally.look_up(entries, lists)
+    }
+
+    /// The mode, where the `rest` of the voxels, which may decide, are none of the labels that were counted.
+    #[inline(always)]
+    fn rest<I: Isa>(
+        &self,
+        isa: I,
+        labels: [T; PLACES],
+        counts: [u64; PLACES],
+        rest: u64,
+        work: &mut Work<T>,
+    ) -> T {
+        let Work { tally, entries, unlisted, pieces, sparse, .. } = work;
+        if rest > (self.rows.len() * self.columns.len()) as u64 / 2 {
+            return self.mode(tally, entries, *sparse, unlisted.cleared());
+        }
+        entries.clear();
+        entries.reserve(labels.len());
+        for (&label, &count) in labels.iter().zip(&counts) {
+            if count > 0 {
+                entries.push(label, count);
+            }
+        }
+        if rest > 0 {
+            let mut others = Others { labels, sparse: *sparse, entries };
+            self.each_piece(isa, pieces, &mut others);
+        }
+        tally.look_up(entries, unlisted.cleared())
     }
 
     /// Hands out the voxels in pieces.
@@ -188,7 +220,7 @@ fn best<T: Label, const N: usize>(labels: [T; N], counts: [u64; N], flip: T) -> 
 
 /// Collects the voxels that are none of some labels.
 struct Others<'a, T> {
-    labels: [T; 4],
+    labels: [T; PLACES],
     sparse: bool,
     entries: &'a mut Entries<T>,
 }
@@ -196,8 +228,8 @@ struct Others<'a, T> {
 impl<T: Label> EachPiece<T> for Others<'_, T> {
     #[inline(always)]
     fn take<I: Isa>(&mut self, isa: I, voxels: &[T], n: usize) {
-        let [a, b, c, d] = isa.find(voxels, n, &self.labels);
-        let mut left = !(a | b | c | d) & u64::MAX >> (PIECE - n);
+        let found = isa.find(voxels, n, &self.labels).into_iter().fold(0, |all, found| all | found);
+        let mut left = !found & u64::MAX >> (PIECE - n);
         self.entries.reserve(n);
         while left > 0 {
             let label = voxels[left.trailing_zeros() as usize];
@@ -294,7 +326,7 @@ impl<T: Label> Look<'_, T> {
         for &i in cells {
             let columns = width * i..(width * i + width).min(rows[0].len());
             let (cell, below) = (Cell { rows, columns }, fx * i..(fx * i + fx).min(children[0].len()));
-            let Work { entries, unlisted, pieces, tally, sparse, flip, .. } = &mut *work;
+            let Work { pieces, sparse, flip, .. } = &mut *work;
             let ends = ends(children, below.clone(), *sparse);
             let mut candidates = Candidates::new(ends);
             candidates.count(isa, &cell, pieces);
@@ -310,29 +342,83 @@ impl<T: Label> Look<'_, T> {
             candidates.count(isa, &cell, pieces);
             let of_first = if first == ends[0] { 0 } else { candidates.counts[0] };
             let of_last = if last == ends[0] || last == first { 0 } else { candidates.counts[1] };
-            let (labels, counts) = ([ends[0], ends[1], first, last], [least, greatest, of_first, of_last]);
+            let (mut labels, mut counts) = ([ends[0]; PLACES], [0; PLACES]);
+            labels[..CANDIDATES].copy_from_slice(&[ends[0], ends[1], first, last]);
+            counts[..CANDIDATES].copy_from_slice(&[least, greatest, of_first, of_last]);
             let rest = rest - of_first - of_last;
             let (mode, most) = best(labels, counts, *flip);
             if most > rest {
                 out[i] = mode;
                 continue;
             }
-            if rest > voxels as u64 / 2 {
-                out[i] = cell.mode(tally, entries, *sparse, unlisted.cleared());
-                continue;
+            out[i] = cell.rest(isa, labels, counts, rest, work);
+        }
+    }
+}
+
+/// Decides cells of a row whose leaders don't, by a look at their voxels.
+pub struct Settle<'a, T> {
+    /// The cells.
+    pub cells: &'a [usize],
+    /// The rows of voxels, all of one length, and how many columns of them make a cell.
+    pub rows: &'a [&'a [T]],
+    /// See there.
+    pub width: usize,
+    /// The leaders of the row's cells, and how many there are of each. What is counted is corrected.
+    pub leaders: &'a mut [T],
+    /// See there.
+    pub of: usize,
+    /// The modes.
+    pub out: &'a mut [T],
+    /// What is needed.
+    pub work: &'a mut Work<T>,
+}
+
+impl<T: Label> Kernel for Settle<'_, T> {
+    #[inline(always)]
+    fn run<I: Isa>(self, isa: I) {
+        let Settle { cells, rows, width, leaders, of, out, work } = self;
+        let stride = leaders.len() / (2 * of + 1);
+        for &i in cells {
+            let columns = width * i..(width * i + width).min(rows[0].len());
+            let cell = Cell { rows, columns };
+            let (mut labels, mut counts) = ([T::ZERO; PLACES], [0; PLACES]);
+            for k in 0..of {
+                (labels[k], counts[k]) = (leaders[k * stride + i], leaders[(of + k) * stride + i].into());
             }
-            entries.clear();
-            entries.reserve(labels.len());
-            for (&label, &count) in labels.iter().zip(&counts) {
-                if count > 0 {
-                    entries.push(label, count);
+            let voxels: u64 = leaders[2 * of * stride + i].into();
+            let (mut rest, mut counted) = (voxels, 0);
+            // The most frequent ones first.
+            while counted < of && counts[counted..].iter().any(|&count| count > 0) {
+                for k in counted..counted + CANDIDATES {
+                    let most = (k..PLACES).max_by_key(|&k| counts[k]).unwrap_or(k);
+                    labels.swap(k, most);
+                    counts.swap(k, most);
+                }
+                let (some, of_some) = (&labels[counted..][..CANDIDATES], &mut counts[counted..][..CANDIDATES]);
+                let mut candidates = Candidates::new(std::array::from_fn::<_, CANDIDATES, _>(|k| some[k]));
+                candidates.count(isa, &cell, &mut work.pieces);
+                for (count, exact) in of_some.iter_mut().zip(candidates.counts) {
+                    // Without a count, it may be any label.
+                    *count = if *count > 0 { exact } else { 0 };
+                    rest -= *count;
+                }
+                counted += CANDIDATES;
+                if counts.iter().fold(0, |most, &count| count.max(most)) > rest {
+                    break;
                 }
             }
-            if rest > 0 {
-                let mut others = Others { labels, sparse: *sparse, entries };
-                cell.each_piece(isa, pieces, &mut others);
+            for k in 0..of {
+                leaders[k * stride + i] = labels[k];
+                leaders[(of + k) * stride + i] = T::of(counts[k]);
             }
-            out[i] = tally.look_up(entries, unlisted.cleared());
+            counts.iter_mut().skip(counted).for_each(|count| *count = 0);
+            // A label without a count may be one of the others.
+            for k in 1..PLACES {
+                labels[k] = if counts[k] > 0 { labels[k] } else { labels[0] };
+            }
+            let (mode, most) = best(labels, counts, work.flip);
+            out[i] = if most > rest { mode } else { cell.rest(isa, labels, counts, rest, work) };
         }
     }
 }

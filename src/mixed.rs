@@ -6,7 +6,7 @@
 use crate::look::Work;
 use crate::simd::lines::Line;
 use crate::simd::views::Row;
-use crate::simd::{Cells, Isa, Kernel, Label, Rule};
+use crate::simd::{Cells, Isa, Kernel, Label, Rule, Told};
 use crate::tally::{Lists, Tally};
 use std::ops::Range;
 
@@ -25,20 +25,20 @@ pub struct DecideFew<'a, T> {
     pub sparse: bool,
     /// The modes.
     pub out: Row<'a, T>,
-    /// A bit for every cell, 64 to a word: set where it is mixed. Empty, if nobody wants to know.
-    pub mixed: &'a mut [u64],
+    /// What else is told.
+    pub told: Told<'a, T>,
 }
 
 impl<T: Label> Kernel for DecideFew<'_, T> {
     #[inline(always)]
     fn run<I: Isa>(self, isa: I) {
-        let DecideFew { lines, fx, signed, sparse, out, mixed } = self;
+        let DecideFew { lines, fx, signed, sparse, out, told } = self;
         // Not where there is nothing: masked stores of nothing to nowhere, as memset does them, cost as much as a row.
-        if !mixed.is_empty() {
-            mixed.fill(0);
+        if !told.mixed.is_empty() {
+            told.mixed.fill(0);
         }
         let column_bit = if fx == 2 { Some(0) } else { None };
-        isa.modes(Cells { lines, column_bit, rule: Rule::Least { signed }, sparse }, out, mixed);
+        isa.modes(Cells { lines, column_bit, rule: Rule::Least { signed }, sparse }, out, told);
     }
 }
 

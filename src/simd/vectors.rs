@@ -6,10 +6,12 @@
 
 mod columns;
 mod folds;
+mod leaders;
 mod modes;
 
 pub use columns::{byte_cells, cells_of_sums, wide_cells};
 pub use folds::{sums, wider_sums};
+pub use leaders::merge as merge_leaders;
 pub use modes::{compare, count_rows, find, modes, tell_apart};
 
 use super::lines::Line;
@@ -106,6 +108,10 @@ pub trait Lanes {
     unsafe fn larger(a: Self::V, b: Self::V) -> Self::V;
     /// One more where the mask says so.
     unsafe fn count(counts: Self::V, mask: Self::Mask) -> Self::V;
+    /// The sums of what are numbers here; where the mask says so, else `a`.
+    unsafe fn add(a: Self::V, b: Self::V, mask: Self::Mask) -> Self::V;
+    unsafe fn plus(a: Self::V, b: Self::V) -> Self::V;
+    unsafe fn minus(a: Self::V, b: Self::V) -> Self::V;
     unsafe fn select(mask: Self::Mask, yes: Self::V, no: Self::V) -> Self::V;
     unsafe fn and(a: Self::Mask, b: Self::Mask) -> Self::Mask;
     unsafe fn or(a: Self::Mask, b: Self::Mask) -> Self::Mask;
