@@ -473,23 +473,28 @@ impl<T: Label> Led<'_, T> {
         out.keep();
         tallied.mixed.resize(out.rows() * words, 0);
         let mut opens = vec![0; out.rows() * words];
-        let mut rows = Vec::new();
         let below = leaders::stride::<T>(children[0].region[0].len) * (2 * children[0].of + 1);
+        let led = |j: usize| {
+            children.iter().flat_map(move |child| {
+                let rows = child.leaders.chunks_exact(below);
+                let cell = cell(j, fy, child.region[1].len);
+                rows.skip(cell.start).take(cell.len()).map(|rows| Leaders { of: child.of, rows })
+            })
+        };
+        let mut below = Vec::new();
         for (j, leaders) in tallied.leaders.chunks_exact_mut(size).enumerate() {
-            rows.clear();
-            for child in children {
-                rows.extend(cell(j, fy, child.region[1].len).map(|y| Leaders { of: child.of, rows: &child.leaders[y * below..(y + 1) * below] }));
-            }
+            below.clear();
+            below.extend(led(j));
             let flip = if *signed { T::ZERO } else { T::TOP };
             let (mixed, open) = (&mut tallied.mixed[j * words..(j + 1) * words], &mut opens[j * words..(j + 1) * words]);
-            backend.run(Merge(of, MergeLeaders { children: &rows, fx, flip, out: out.row_mut(j).voxels, leaders, mixed, open }));
+            backend.run(Merge(of, MergeLeaders { children: &below, fx, flip, out: out.row_mut(j).voxels, leaders, mixed, open }));
         }
         let goes_on = level < grid.levels();
         let count = |words: &[u64]| words.iter().map(|word| word.count_ones()).sum::<u32>();
         let all_listed = !opened.is_empty();
-        tallied.listed = goes_on
-            && (all_listed
-                || level == lists && (looks < grid.levels() || 2 * count(&opens) > count(&tallied.mixed)));
+        // Where leaders decide little, lists are worth their price.
+        let many = level <= lists && 2 * count(&opens) > count(&tallied.mixed);
+        tallied.listed = goes_on && (all_listed || level == lists && (looks < grid.levels() || many));
         let (width, height) = (within(grid, 0, level), within(grid, 1, level));
         tallied.lists.cleared();
         tallied.before.clear();
@@ -518,10 +523,13 @@ impl<T: Label> Led<'_, T> {
                 for panel in voxels {
                     inputs.extend(cell(j, height, panel.rows()).map(|y| panel.row(y)));
                 }
-                if tallied.listed {
+                if tallied.listed || many {
                     backend.run(Look { cells, rows: &inputs, width, children: &[], fx, out, lists: listed, work });
                 } else {
-                    backend.run(Settle { cells, rows: &inputs, width, leaders, of, out, work });
+                    below.clear();
+                    below.extend(led(j));
+                    let (rows, children) = (&inputs[..], &below[..]);
+                    backend.run(Settle { cells, rows, width, children, fx, leaders, of, out, work });
                 }
             }
             if tallied.listed {

@@ -10,6 +10,8 @@ use crate::simd::{Isa, Kernel, Label, MergeLeaders};
 const WIDTH: usize = 4;
 /// Bytes that rows of leaders are filled up to, for whole vectors of cells whose children are two vectors.
 const ROW: usize = 128;
+/// Leaders of a cell, at most.
+pub const MOST: usize = 8;
 /// Voxels of cells that need few leaders.
 const SMALL: usize = 512;
 /// Voxels of the largest cell that has leaders.
@@ -28,7 +30,7 @@ pub fn count(level: usize, voxels: usize) -> usize {
         2 => 3,
         3 => 4,
         _ if voxels <= SMALL => 4,
-        _ => 8,
+        _ => MOST,
     }
 }
 

@@ -5,8 +5,10 @@
 //! volumes ask for more: then those voxels are tallied. Small cells have a candidate before: the voxel in their middle. Some of them have no other
 //! children than their voxels; those whose candidates don't do are looked at label by label.
 
-use crate::simd::{Found, Isa, Kernel, Label, PIECE};
+use crate::leaders;
+use crate::simd::{Found, Isa, Kernel, Label, Leaders, PIECE};
 use crate::tally::{Entries, Lists, Tally};
+use std::cmp::Reverse;
 use std::ops::Range;
 
 /// Voxels of the largest cell that is looked at: those of five mips of halves along two axes. Larger ones are out of the inner caches by then.
@@ -17,8 +19,6 @@ const AHEAD: usize = 8;
 const WIDE: usize = 64;
 /// Labels that are counted before others.
 const CANDIDATES: usize = 4;
-/// Places for such labels.
-const PLACES: usize = 8;
 
 /// What a thread needs to decide cells.
 pub struct Work<T> {
@@ -30,6 +30,8 @@ pub struct Work<T> {
     pub unlisted: Lists<T>,
     /// Whether background is not counted.
     pub sparse: bool,
+    /// Labels that are known of a cell, and how often each is there.
+    known: Vec<(u64, T)>,
     found: Found<T>,
     /// The voxels of small cells, or of some pieces of a larger one.
     pieces: [[T; PIECE]; AHEAD],
@@ -42,7 +44,24 @@ impl<T: Label> Work<T> {
     pub fn new(tally: Tally<T>, signed: bool, sparse: bool) -> Self {
         let flip = if signed { T::TOP } else { T::ZERO };
         let (found, pieces) = (Found::new(signed, sparse), [[T::ZERO; PIECE]; AHEAD]);
-        Work { tally, entries: Entries::default(), unlisted: Lists::default(), sparse, found, pieces, flip }
+        Work { tally, entries: Entries::default(), unlisted: Lists::default(), sparse, known: Vec::new(), found, pieces, flip }
+    }
+}
+
+impl<T: Label> Work<T> {
+    /// Entries of some children's leaders.
+    fn gather(&mut self, children: &[Leaders<'_, T>], columns: Range<usize>) {
+        self.entries.clear();
+        for row in children {
+            self.entries.reserve(row.of * columns.len());
+            for k in 0..row.of {
+                for (&label, &count) in row.labels(k)[columns.clone()].iter().zip(&row.counts(k)[columns.clone()]) {
+                    if count > T::ZERO {
+                        self.entries.push(label, count.into());
+                    }
+                }
+            }
+        }
     }
 }
 
@@ -80,13 +99,46 @@ impl<T: Label> Cell<'_, T> {
         tally.look_up(entries, lists)
     }
 
-    /// The mode, where the `rest` of the voxels, which may decide, are none of the labels that were counted.
+    /// The mode of so many voxels, of which the most frequent labels may be known, with counts that may be too low, and are corrected.
+    #[inline(always)]
+    fn settle<I: Isa>(&self, isa: I, voxels: u64, work: &mut Work<T>) -> T {
+        let known = |at: usize, known: &[(u64, T)]| known.get(at).map_or(0, |&(count, _)| count);
+        // What is missing may all be of one label.
+        let mut rest = voxels - work.known.iter().map(|&(count, _)| count).sum::<u64>();
+        if known(0, &work.known) > known(1, &work.known) + rest {
+            return work.known[0].1;
+        }
+        let (mut mode, mut most) = (T::ZERO, 0);
+        for at in (0..work.known.len()).step_by(CANDIDATES) {
+            let some = &mut work.known[at..];
+            let mut candidates = Candidates::new([some[0].1; CANDIDATES]);
+            candidates.labels.iter_mut().zip(&*some).for_each(|(label, known)| *label = known.1);
+            candidates.count(isa, self, &mut work.pieces);
+            for ((count, label), exact) in some.iter_mut().zip(candidates.counts) {
+                rest -= exact - *count;
+                *count = exact;
+                if exact > most || (exact == most && *label ^ work.flip < mode ^ work.flip) {
+                    (mode, most) = (*label, exact);
+                }
+            }
+            if most > known(at + CANDIDATES, &work.known) + rest {
+                return mode;
+            }
+        }
+        let (mut labels, mut counts) = ([mode; CANDIDATES], [0; CANDIDATES]);
+        for ((label, count), &known) in labels.iter_mut().zip(&mut counts).zip(&work.known) {
+            (*count, *label) = known;
+        }
+        self.rest(isa, labels, counts, voxels - counts.iter().sum::<u64>(), work)
+    }
+
+    /// The mode, where the `rest` of the voxels, which may decide, are none of the labels that were counted. Labels without a count are others twice.
     #[inline(always)]
     fn rest<I: Isa>(
         &self,
         isa: I,
-        labels: [T; PLACES],
-        counts: [u64; PLACES],
+        labels: [T; CANDIDATES],
+        counts: [u64; CANDIDATES],
         rest: u64,
         work: &mut Work<T>,
     ) -> T {
@@ -220,7 +272,7 @@ fn best<T: Label, const N: usize>(labels: [T; N], counts: [u64; N], flip: T) -> 
 
 /// Collects the voxels that are none of some labels.
 struct Others<'a, T> {
-    labels: [T; PLACES],
+    labels: [T; CANDIDATES],
     sparse: bool,
     entries: &'a mut Entries<T>,
 }
@@ -342,9 +394,7 @@ impl<T: Label> Look<'_, T> {
             candidates.count(isa, &cell, pieces);
             let of_first = if first == ends[0] { 0 } else { candidates.counts[0] };
             let of_last = if last == ends[0] || last == first { 0 } else { candidates.counts[1] };
-            let (mut labels, mut counts) = ([ends[0]; PLACES], [0; PLACES]);
-            labels[..CANDIDATES].copy_from_slice(&[ends[0], ends[1], first, last]);
-            counts[..CANDIDATES].copy_from_slice(&[least, greatest, of_first, of_last]);
+            let (labels, counts) = ([ends[0], ends[1], first, last], [least, greatest, of_first, of_last]);
             let rest = rest - of_first - of_last;
             let (mode, most) = best(labels, counts, *flip);
             if most > rest {
@@ -364,6 +414,10 @@ pub struct Settle<'a, T> {
     pub rows: &'a [&'a [T]],
     /// See there.
     pub width: usize,
+    /// The rows of children, and how many columns of them make a cell.
+    pub children: &'a [Leaders<'a, T>],
+    /// See there.
+    pub fx: usize,
     /// The leaders of the row's cells, and how many there are of each. What is counted is corrected.
     pub leaders: &'a mut [T],
     /// See there.
@@ -377,48 +431,29 @@ pub struct Settle<'a, T> {
 impl<T: Label> Kernel for Settle<'_, T> {
     #[inline(always)]
     fn run<I: Isa>(self, isa: I) {
-        let Settle { cells, rows, width, leaders, of, out, work } = self;
+        let Settle { cells, rows, width, children, fx, leaders, of, out, work } = self;
         let stride = leaders.len() / (2 * of + 1);
         for &i in cells {
             let columns = width * i..(width * i + width).min(rows[0].len());
             let cell = Cell { rows, columns };
-            let (mut labels, mut counts) = ([T::ZERO; PLACES], [0; PLACES]);
-            for k in 0..of {
-                (labels[k], counts[k]) = (leaders[k * stride + i], leaders[(of + k) * stride + i].into());
+            work.known.clear();
+            if of == leaders::MOST {
+                // Of few cells: more labels than there are places.
+                work.gather(children, fx * i..fx * i + fx);
+                work.tally.look_up(&work.entries, work.unlisted.cleared());
+                let (labels, counts) = work.unlisted.list(0);
+                work.known.extend(counts.iter().copied().zip(labels.iter().copied()));
+            } else {
+                let known = (0..of).map(|k| (leaders[(of + k) * stride + i].into(), leaders[k * stride + i]));
+                work.known.extend(known.filter(|&(count, _)| count > 0));
             }
-            let voxels: u64 = leaders[2 * of * stride + i].into();
-            let (mut rest, mut counted) = (voxels, 0);
             // The most frequent ones first.
-            while counted < of && counts[counted..].iter().any(|&count| count > 0) {
-                for k in counted..counted + CANDIDATES {
-                    let most = (k..PLACES).max_by_key(|&k| counts[k]).unwrap_or(k);
-                    labels.swap(k, most);
-                    counts.swap(k, most);
-                }
-                let (some, of_some) = (&labels[counted..][..CANDIDATES], &mut counts[counted..][..CANDIDATES]);
-                let mut candidates = Candidates::new(std::array::from_fn::<_, CANDIDATES, _>(|k| some[k]));
-                candidates.count(isa, &cell, &mut work.pieces);
-                for (count, exact) in of_some.iter_mut().zip(candidates.counts) {
-                    // Without a count, it may be any label.
-                    *count = if *count > 0 { exact } else { 0 };
-                    rest -= *count;
-                }
-                counted += CANDIDATES;
-                if counts.iter().fold(0, |most, &count| count.max(most)) > rest {
-                    break;
-                }
-            }
+            work.known.sort_unstable_by_key(|&(count, _)| Reverse(count));
+            out[i] = cell.settle(isa, leaders[2 * of * stride + i].into(), work);
             for k in 0..of {
-                leaders[k * stride + i] = labels[k];
-                leaders[(of + k) * stride + i] = T::of(counts[k]);
+                let (count, label) = work.known.get(k).copied().unwrap_or((0, T::ZERO));
+                (leaders[k * stride + i], leaders[(of + k) * stride + i]) = (label, T::of(count));
             }
-            counts.iter_mut().skip(counted).for_each(|count| *count = 0);
-            // A label without a count may be one of the others.
-            for k in 1..PLACES {
-                labels[k] = if counts[k] > 0 { labels[k] } else { labels[0] };
-            }
-            let (mode, most) = best(labels, counts, work.flip);
-            out[i] = if most > rest { mode } else { cell.rest(isa, labels, counts, rest, work) };
         }
     }
 }

@@ -119,6 +119,13 @@ unsafe fn walk<L: Lanes, const CELL: usize, const ROWS: usize, const BIT: usize,
                 (PAIRS, true) => sparse_mode_of_pairs::<L>(cell[0], cell[1], cell[2], cell[3]),
                 (COUNT, false) => mode_by_count::<L, CELL, false>(&cell),
                 (COUNT, true) => mode_by_count::<L, CELL, true>(&cell),
+                // Here it pays to look, with all instruction sets.
+                (LEAD, _) if CELL == 8 && L::all(L::equal(differences(&cell), L::V::zero())) => {
+                    cell[0].store(leaders.as_mut_ptr().add(i));
+                    let count = L::splat(L::Label::from(CELL as u8));
+                    [count, L::V::zero(), count].iter().enumerate().for_each(|(k, v)| v.store(leaders.as_mut_ptr().add((k + 2) * stride + i)));
+                    cell[0]
+                }
                 (LEAD, _) => {
                     let (mode, uniform, ends) = mode_of_sorted::<L, CELL>(&cell, flip);
                     let told = lead::<L, CELL>(&cell, mode, uniform, ends, one);
@@ -315,6 +322,16 @@ unsafe fn sparse_lead<L: Lanes, const CELL: usize>(cell: &[L::V; CELL], mode: L:
         let of_other = L::select(L::equal(other, mode), zero, of_other);
         [mode, other, of_mode, of_other, L::minus(all, background)]
     }
+}
+
+/// Bits that are not the same in all labels.
+///
+/// # Safety
+/// Needs the instructions.
+#[inline(always)]
+unsafe fn differences<V: Vector, const CELL: usize>(cell: &[V; CELL]) -> V {
+    // SAFETY: the caller has the instructions.
+    unsafe { cell[1..].iter().fold(V::zero(), |bits, label| bits.or(cell[0].xor(*label))) }
 }
 
 /// Where all labels are one.
