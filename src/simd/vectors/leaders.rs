@@ -22,56 +22,21 @@ impl<V: Vector, const K: usize> Held<V, K> {
         Held { labels: [zero; K], counts: [zero; K], voxels: zero }
     }
 
-    /// Those of the cells behind a place in the row of the first labels, `OF` of each.
+    /// Those of the cells behind a place in the row of the first labels.
     ///
     /// # Safety
     /// Needs the instructions; there are so many, and rows are so far apart.
     #[inline(always)]
-    unsafe fn load<T, const OF: usize>(at: *const T, stride: usize) -> Self {
-        const { assert!(OF <= K) };
+    unsafe fn load<T>(at: *const T, stride: usize) -> Self {
         // SAFETY: the caller's promise.
         unsafe {
             let mut held = Self::none();
-            for k in 0..OF {
+            for k in 0..K {
                 held.labels[k] = V::load(at.add(k * stride));
-                held.counts[k] = V::load(at.add((OF + k) * stride));
+                held.counts[k] = V::load(at.add((K + k) * stride));
             }
-            held.voxels = V::load(at.add(2 * OF * stride));
+            held.voxels = V::load(at.add(2 * K * stride));
             held
-        }
-    }
-
-    /// Adds cells with `OF` leaders.
-    ///
-    /// # Safety
-    /// Needs the instructions.
-    #[inline(always)]
-    unsafe fn add<L: Lanes<V = V>, const OF: usize>(&mut self, mut other: Held<V, OF>) {
-        const { assert!(OF <= K) };
-        // SAFETY: the caller has the instructions.
-        unsafe {
-            let zero = V::zero();
-            self.voxels = L::plus(self.voxels, other.voxels);
-            // Labels without a count may be any.
-            let counted = self.counts.map(|count| L::greater(count, zero));
-            for e in 0..OF {
-                let mut found = L::greater(zero, zero);
-                for k in 0..K {
-                    let same = L::and(counted[k], L::equal(self.labels[k], other.labels[e]));
-                    found = L::or(found, same);
-                    self.counts[k] = L::add(self.counts[k], other.counts[e], same);
-                }
-                other.counts[e] = L::select(found, zero, other.counts[e]);
-            }
-            // Of two falling series, the longer one filled up with nothing, the greatest of both are the greater ones of one and the other backwards.
-            self.sort::<L>();
-            other.sort::<L>();
-            for e in 0..OF {
-                let k = K - 1 - e;
-                let more = L::greater(other.counts[e], self.counts[k]);
-                self.labels[k] = L::select(more, other.labels[e], self.labels[k]);
-                self.counts[k] = L::larger(other.counts[e], self.counts[k]);
-            }
         }
     }
 
@@ -114,6 +79,54 @@ impl<V: Vector, const K: usize> Held<V, K> {
     }
 }
 
+/// The `K` leaders of cells that are made of others.
+///
+/// # Safety
+/// Needs the instructions.
+#[inline(always)]
+unsafe fn merged<L: Lanes, const A: usize, const B: usize, const K: usize>(
+    mut a: Held<L::V, A>,
+    mut b: Held<L::V, B>,
+) -> Held<L::V, K> {
+    const { assert!(A <= K && B <= K && K <= A + B) };
+    // SAFETY: the caller has the instructions.
+    unsafe {
+        let zero = L::V::zero();
+        // Labels without a count may be any.
+        let mut counted = [L::greater(zero, zero); A];
+        for k in 0..A {
+            counted[k] = L::greater(a.counts[k], zero);
+        }
+        for e in 0..B {
+            let mut found = L::greater(zero, zero);
+            for k in 0..A {
+                let same = L::and(counted[k], L::equal(a.labels[k], b.labels[e]));
+                found = L::or(found, same);
+                a.counts[k] = L::add(a.counts[k], b.counts[e], same);
+            }
+            b.counts[e] = L::select(found, zero, b.counts[e]);
+        }
+        a.sort::<L>();
+        b.sort::<L>();
+        // The most frequent of two falling series, filled up with nothing: the greater ones of one and the other backwards.
+        let mut all = Held { voxels: L::plus(a.voxels, b.voxels), ..Held::none() };
+        for k in 0..K {
+            if k < A {
+                (all.labels[k], all.counts[k]) = (a.labels[k], a.counts[k]);
+            }
+            let e = K - 1 - k;
+            if e < B && k >= A {
+                (all.labels[k], all.counts[k]) = (b.labels[e], b.counts[e]);
+            } else if e < B {
+                let more = L::greater(b.counts[e], a.counts[k]);
+                all.labels[k] = L::select(more, b.labels[e], a.labels[k]);
+                all.counts[k] = L::larger(b.counts[e], a.counts[k]);
+            }
+        }
+        all
+    }
+}
+
 /// The cells whose first children stand in the columns from `at` on, row by row.
 ///
 /// # Safety
@@ -126,11 +139,32 @@ unsafe fn columns<L: Lanes, const OF: usize, const K: usize>(
 ) -> Held<L::V, K> {
     // SAFETY: the caller's promise.
     unsafe {
-        let mut held = Held::load::<_, OF>(children[0].rows.as_ptr().add(at), stride);
-        for row in &children[1..] {
-            held.add::<L, OF>(Held::load::<_, OF>(row.rows.as_ptr().add(at), stride));
+        let mut held = pair::<L, OF, K>(children, at, stride);
+        for rows in children.chunks(2).skip(1) {
+            held = merged::<L, K, K, K>(held, pair::<L, OF, K>(rows, at, stride));
         }
         held
+    }
+}
+
+/// Of the first two rows, or of one.
+///
+/// # Safety
+/// As [`columns`].
+#[inline(always)]
+unsafe fn pair<L: Lanes, const OF: usize, const K: usize>(
+    rows: &[Leaders<'_, L::Label>],
+    at: usize,
+    stride: usize,
+) -> Held<L::V, K> {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let first = Held::<L::V, OF>::load(rows[0].rows.as_ptr().add(at), stride);
+        let second = match rows.get(1) {
+            Some(row) => Held::<L::V, OF>::load(row.rows.as_ptr().add(at), stride),
+            None => Held::none(),
+        };
+        merged::<L, OF, OF, K>(first, second)
     }
 }
 
@@ -165,8 +199,7 @@ pub unsafe fn merge<L: Lanes, const OF: usize, const K: usize>(merge: MergeLeade
                     (even.counts[k], odd.counts[k]) = L::part(left.counts[k], right.counts[k]);
                 }
                 (even.voxels, odd.voxels) = L::part(left.voxels, right.voxels);
-                even.add::<L, K>(odd);
-                even
+                merged::<L, K, K, K>(even, odd)
             };
             let (mut mode, mut most, mut second) = (held.labels[0], held.counts[0], L::V::zero());
             let mut rest = L::minus(held.voxels, most);
