@@ -7,12 +7,12 @@
 //! bounded by what the cells of a tile hold.
 
 use crate::grid::{Amounts, Array, Ascent, Axis, Bytes, Edge, Grid, Interrupted, Pooling};
-use crate::leaders::{self, Merge};
+use crate::leaders::{self, Begin, Children, Merge};
 use crate::look::{LOOK, Look, Settle, Work};
-use crate::mixed::{ChildRow, DecideFew, FEW, FindMixed, Flags, merge};
+use crate::mixed::{ChildRow, DecideFew, FEW, FindMixed, Flags, merge, places};
 use crate::simd::tiles::{Tile, Tiles};
 use crate::simd::views::{Panel, PanelMut, Source, Span};
-use crate::simd::{Backend, Label, Leaders, MergeLeaders, PIECE, Told};
+use crate::simd::{Backend, Label, PIECE, Told};
 use crate::tally::{Lists, Tally};
 
 /// Bytes of a panel: lists of random labels have to stay in the second cache too.
@@ -285,7 +285,8 @@ impl<T: Label> ExactModes<'_, T> {
                     }
                 }
             }
-            tallied.inputs = if tallied.listed { Vec::new() } else { inputs };
+            // Where every cell has a list, nobody looks at voxels.
+            tallied.inputs = if tallied.listed && looks < grid.levels() { Vec::new() } else { inputs };
             return;
         }
         let carry = if goes_on {
@@ -446,72 +447,40 @@ impl<T: Label> Led<'_, T> {
         let Led { modes, level, children, opened, voxels, flags, work, looks, lists } = self;
         let ExactModes { plan: Plan { grid, sparse, signed, .. }, backend, .. } = *modes;
         let (fx, fy) = (grid.inner_factor(0, level), grid.inner_factor(1, level));
-        let (cols, stride, words) = (out.cols(), leaders::stride::<T>(out.cols()), leaders::stride::<T>(out.cols()).div_ceil(64));
+        let stride = leaders::stride::<T>(out.cols());
+        let Flags { cells, opens, .. } = flags;
         let of = leaders::count(level, reach(grid, level));
         let size = (2 * of + 1) * stride;
         tallied.of = of;
         tallied.leaders.resize(out.rows() * size, T::ZERO);
         tallied.listed = false;
         let cell = |j: usize, fy: usize, rows: usize| j * fy..((j + 1) * fy).min(rows);
+        let (sparse, signed, leaders) = (*sparse, *signed, &mut tallied.leaders[..]);
         if level == 1 {
-            let mut lines = Vec::new();
-            for (j, leaders) in tallied.leaders.chunks_exact_mut(size).enumerate() {
-                lines.clear();
-                for panel in voxels {
-                    let cell = cell(j, fy, panel.rows());
-                    lines.extend(cell.clone().map(|y| panel.line(y, cell.start, cell.len(), voxels.len())));
-                }
-                if cols < stride {
-                    leaders.chunks_exact_mut(stride).for_each(|row| row[cols..].fill(T::ZERO));
-                }
-                let told = Told { mixed: &mut [], leaders };
-                let (lines, sparse, signed) = (&lines[..], *sparse, *signed);
-                backend.run(DecideFew { lines, fx, signed, sparse, out: out.row_mut(j), told });
-            }
+            backend.run(Begin { panels: voxels, fx, fy, signed, sparse, out, leaders });
             return;
         }
         out.keep();
+        let words = stride.div_ceil(64);
         tallied.mixed.resize(out.rows() * words, 0);
-        let mut opens = vec![0; out.rows() * words];
-        let below = leaders::stride::<T>(children[0].region[0].len) * (2 * children[0].of + 1);
-        let led = |j: usize| {
-            children.iter().flat_map(move |child| {
-                let rows = child.leaders.chunks_exact(below);
-                let cell = cell(j, fy, child.region[1].len);
-                rows.skip(cell.start).take(cell.len()).map(|rows| Leaders { of: child.of, rows })
-            })
-        };
-        let mut below = Vec::new();
-        for (j, leaders) in tallied.leaders.chunks_exact_mut(size).enumerate() {
-            below.clear();
-            below.extend(led(j));
-            let flip = if *signed { T::ZERO } else { T::TOP };
-            let (mixed, open) = (&mut tallied.mixed[j * words..(j + 1) * words], &mut opens[j * words..(j + 1) * words]);
-            backend.run(Merge(of, MergeLeaders { children: &below, fx, flip, out: out.row_mut(j).voxels, leaders, mixed, open }));
-        }
+        opens.resize(out.rows() * words, 0);
+        let panels = children.iter().map(|child| (&child.leaders[..], child.region[1].len)).collect();
+        let below = Children { panels, of: children[0].of, fy };
+        backend.run(Merge { children: &below, fx, signed, out, of, leaders, mixed: &mut tallied.mixed, open: opens });
         let goes_on = level < grid.levels();
         let count = |words: &[u64]| words.iter().map(|word| word.count_ones()).sum::<u32>();
         let all_listed = !opened.is_empty();
         // Where leaders decide little, lists are worth their price.
-        let many = level <= lists && 2 * count(&opens) > count(&tallied.mixed);
+        let many = level <= lists && 2 * count(opens) > count(&tallied.mixed);
         tallied.listed = goes_on && (all_listed || level == lists && (looks < grid.levels() || many));
         let (width, height) = (within(grid, 0, level), within(grid, 1, level));
         tallied.lists.cleared();
         tallied.before.clear();
         tallied.modes.clear();
-        let mut inputs = Vec::new();
-        let cells = &mut flags.cells;
+        let (mut inputs, mut led) = (Vec::new(), Vec::new());
         for (j, leaders) in tallied.leaders.chunks_exact_mut(size).enumerate() {
-            let bits = if tallied.listed || all_listed { &tallied.mixed } else { &opens };
-            let bits = &bits[j * words..(j + 1) * words];
-            cells.clear();
-            for (w, &word) in bits.iter().enumerate() {
-                let mut left = word;
-                while left > 0 {
-                    cells.push(64 * w + left.trailing_zeros() as usize);
-                    left &= left - 1;
-                }
-            }
+            let bits = if tallied.listed || all_listed { &tallied.mixed } else { &*opens };
+            places(&bits[j * words..(j + 1) * words], cells);
             let out = out.row_mut(j).voxels;
             tallied.before.push(tallied.lists.count());
             let listed = tallied.listed.then_some(&mut tallied.lists);
@@ -526,9 +495,8 @@ impl<T: Label> Led<'_, T> {
                 if tallied.listed || many {
                     backend.run(Look { cells, rows: &inputs, width, children: &[], fx, out, lists: listed, work });
                 } else {
-                    below.clear();
-                    below.extend(led(j));
-                    let (rows, children) = (&inputs[..], &below[..]);
+                    below.rows(j, &mut led);
+                    let (rows, children) = (&inputs[..], &led[..]);
                     backend.run(Settle { cells, rows, width, children, fx, leaders, of, out, work });
                 }
             }
