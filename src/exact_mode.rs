@@ -5,15 +5,19 @@
 //! [`FEW`] voxels), or cell by cell ([`crate::look`]). Where cells grow beyond [`LOOK`] voxels, those of more than [`PIECE`] carry lists of their
 //! labels with counts, which are added up from level to level. Lists live for the panels that are pending, a few for every level, so that memory is
 //! bounded by what the cells of a tile hold.
+//!
+//! Several mips by factors of 2 go another way, where there are vectors: cells have [`leaders`], which decide all but a few of them. Panels whose leaders
+//! decide little, those of noise, go on with lists.
 
+use crate::exact_rows::{Carry, Input, Led, Opened, Rows, Tallied, reach, within};
 use crate::grid::{Amounts, Array, Ascent, Axis, Bytes, Edge, Grid, Interrupted, Pooling};
-use crate::leaders::{self, Begin, Children, Merge};
-use crate::look::{LOOK, Look, Settle, Work};
-use crate::mixed::{ChildRow, DecideFew, FEW, FindMixed, Flags, merge, places};
+use crate::leaders;
+use crate::look::{LOOK, Work};
+use crate::mixed::{FEW, Flags};
 use crate::simd::tiles::{Tile, Tiles};
 use crate::simd::views::{Panel, PanelMut, Source, Span};
-use crate::simd::{Backend, Label, PIECE, Told};
-use crate::tally::{Lists, Tally};
+use crate::simd::{Backend, Label, PIECE};
+use crate::tally::Tally;
 
 /// Bytes of a panel: lists of random labels have to stay in the second cache too.
 const LISTED: usize = 48 << 10;
@@ -31,7 +35,7 @@ pub struct Plan {
     /// Whether labels are signed numbers, which decides ties.
     pub signed: bool,
     /// Cells of so many levels are decided by looking at their voxels.
-    looks: usize,
+    pub(crate) looks: usize,
     /// The same, and the level of the smallest cells that may carry lists, where cells have leaders.
     leads: Option<(usize, usize)>,
 }
@@ -68,7 +72,8 @@ impl Plan {
         let looks = |voxels| if levels(voxels) == grid.levels() { grid.levels() } else { levels(PIECE) };
         let halves = (1..=grid.levels()).all(|level| grid.inner_factor(0, level) <= 2);
         let few = reach(&grid, 1) <= FEW && levels(PIECE) > 1 && grid.levels() > 1;
-        let leads = (halves && few && leaders::fit(size)).then(|| (looks(leaders::LED), levels(PIECE)));
+        let leads = (halves && few && leaders::fit(size, reach(&grid, grid.levels())))
+            .then(|| (looks(leaders::LED), levels(PIECE)));
         let looks = looks(LOOK);
         Plan { grid, sparse, signed, looks, leads }
     }
@@ -98,16 +103,6 @@ fn looked_at(grid: &Grid, level: usize, voxels: usize) -> bool {
     reach(grid.axes()) <= voxels
         && reach(slices) <= SLICES
         && reach(panel) == within(grid, 0, level) * within(grid, 1, level)
-}
-
-/// Voxels in a cell of a level, at most.
-fn reach(grid: &Grid, level: usize) -> usize {
-    grid.axes().iter().fold(1, |all: usize, axis| all.saturating_mul(axis.reach(level)))
-}
-
-/// How many columns (axis 0) or rows (axis 1) of the input make a cell of `level` inside a panel.
-fn within(grid: &Grid, axis: usize, level: usize) -> usize {
-    (1..=level).map(|level| grid.inner_factor(axis, level)).product()
 }
 
 /// A factor in steps of up to [`PIECE`] children, unless its prime factors are larger. Cells of one step lie within those of the next, so that even
@@ -179,31 +174,6 @@ struct Level<T> {
     tallied: Tallied<T>,
 }
 
-/// A panel of cells; or of the input, that is, with nothing but its voxels.
-#[derive(Default)]
-struct Tallied<T> {
-    region: Vec<Span>,
-    modes: Vec<T>,
-    /// A bit for every cell, row by row, 64 to a word: set where it is not uniform.
-    mixed: Vec<u64>,
-    /// The voxels, where the level above looks at them.
-    inputs: Vec<Input<T>>,
-    /// The lists of the cells that are not uniform, where it does not, and how many there are before each row.
-    lists: Lists<T>,
-    before: Vec<usize>,
-    /// Where cells have leaders: these, row by row, how many there are of each cell, and whether its mixed cells have lists.
-    leaders: Vec<T>,
-    of: usize,
-    listed: bool,
-}
-
-/// A panel of the input.
-struct Input<T> {
-    region: Vec<Span>,
-    /// If its rows cannot be lent as they lie.
-    gathered: Option<Vec<T>>,
-}
-
 impl<T: Label> Pooling<T> for ExactModes<'_, T> {
     type Panels = Levels<T>;
 
@@ -273,19 +243,17 @@ impl<T: Label> ExactModes<'_, T> {
         };
         let goes_on = level < grid.levels();
         if let Some((looks, lists)) = self.leads {
-            let led = Led { modes: self, level, children, opened: &opened, voxels: &voxels, flags, work, looks, lists };
+            let (plan, backend, voxels) = (self.plan, self.backend, &voxels[..]);
+            let listed = (!opened.is_empty() && level > 1).then_some(&opened[..]);
+            let led = Led { plan, backend, level, looks, lists, children, listed, voxels };
             match grid.output(level) {
-                Some(mip) => tile.write(mip, region, scattered, |out| led.decide(out, tallied)),
+                Some(mip) => tile.write(mip, region, scattered, |out| led.decide(out, tallied, flags, work)),
                 None => {
-                    let mut modes = std::mem::take(&mut tallied.modes);
-                    modes.resize(region[0].len * region[1].len, T::ZERO);
-                    led.decide(&mut PanelMut::dense(&mut modes, region[0].len), tallied);
-                    if !tallied.listed {
-                        tallied.modes = modes;
-                    }
+                    scattered.resize(region[0].len * region[1].len, T::ZERO);
+                    led.decide(&mut PanelMut::dense(scattered, region[0].len), tallied, flags, work);
                 }
             }
-            // Where every cell has a list, nobody looks at voxels.
+            // Where every mixed cell has a list, nobody looks at voxels.
             tallied.inputs = if tallied.listed && looks < grid.levels() { Vec::new() } else { inputs };
             return;
         }
@@ -330,204 +298,6 @@ impl<T: Label> ExactModes<'_, T> {
             self.plan.grid.amounts(&tallied.region, |axis, index| axis.existing(level, index) as u128);
         let voxels = [y.0, y.1].map(|y| ((rest * y * x.0) as u64, (rest * y * x.1) as u64));
         Opened { panel, tallied: Some(tallied), voxels }
-    }
-}
-
-/// A child panel to be read.
-struct Opened<'a, T> {
-    panel: Panel<'a, T>,
-    /// Nothing for the input.
-    tallied: Option<&'a Tallied<T>>,
-    /// Voxels in each cell of a row but the last, and in that; of all rows but the last, and of that.
-    voxels: [(u64, u64); 2],
-}
-
-impl<'a, T: Label> Opened<'a, T> {
-    /// Row `j`, with the bits and the lists of its cells.
-    fn row(&self, j: usize) -> ChildRow<'a, T> {
-        let (labels, voxels) = (self.panel.row(j), self.voxels[usize::from(j + 1 == self.panel.rows())]);
-        match self.tallied {
-            None => ChildRow { labels, mixed: &[], lists: None, next: 0, voxels },
-            Some(tallied) => {
-                let words = tallied.mixed.len() / self.panel.rows();
-                let mixed = &tallied.mixed[j * words..(j + 1) * words];
-                let next = tallied.before.get(j).copied().unwrap_or(0);
-                ChildRow { labels, mixed, lists: Some(&tallied.lists), next, voxels }
-            }
-        }
-    }
-}
-
-/// What the level above needs to know of a panel besides its modes.
-struct Carry<'a, T> {
-    mixed: &'a mut Vec<u64>,
-    /// Unless it looks at the voxels:
-    lists: Option<&'a mut Lists<T>>,
-    before: &'a mut Vec<usize>,
-}
-
-/// The rows of a panel of cells.
-struct Rows<'a, T> {
-    plan: &'a Plan,
-    backend: Backend,
-    level: usize,
-    /// The children.
-    opened: &'a [Opened<'a, T>],
-    /// The voxels, if they are looked at.
-    voxels: &'a [Panel<'a, T>],
-}
-
-impl<T: Label> Rows<'_, T> {
-    /// Decides all of them.
-    fn decide(&self, out: &mut PanelMut<'_, T>, carry: Option<Carry<'_, T>>, flags: &mut Flags, work: &mut Work<T>) {
-        let Rows { plan: Plan { grid, sparse, signed, looks, .. }, backend, level, opened, voxels } = *self;
-        let (fx, fy) = (grid.inner_factor(0, level), grid.inner_factor(1, level));
-        let (width, height, words) = (within(grid, 0, level), within(grid, 1, level), out.cols().div_ceil(64));
-        let mut carry = carry.map(|carry| carry.clear(out.rows() * words));
-        let cell = |j: usize, fy: usize, rows: usize| j * fy..((j + 1) * fy).min(rows);
-        let (mut lines, mut labels, mut bits, mut rows, mut inputs) =
-            <(Vec<_>, Vec<_>, Vec<_>, Vec<_>, Vec<_>)>::default();
-        for j in 0..out.rows() {
-            lines.clear();
-            for Opened { panel, .. } in opened {
-                let cell = cell(j, fy, panel.rows());
-                lines.extend(cell.clone().map(|y| panel.line(y, cell.start, cell.len(), opened.len())));
-            }
-            // Unless lists are due, which small cells at the edges of larger ones need too.
-            let listed = carry.as_ref().is_some_and(|carry| carry.lists.is_some());
-            let small = level == 1 && fx <= 2 && matches!(fx * lines.len(), 2 | 4 | FEW);
-            if !listed && small {
-                let mixed = carry.as_mut().map_or(&mut [][..], |carry| &mut carry.mixed[j * words..(j + 1) * words]);
-                let (lines, sparse, signed) = (&lines[..], *sparse, *signed);
-                let told = Told { mixed, leaders: &mut [] };
-                backend.run(DecideFew { lines, fx, signed, sparse, out: out.row_mut(j), told });
-                continue;
-            }
-            labels.clear();
-            labels.extend(lines.iter().map(|line| line.voxels));
-            bits.clear();
-            rows.clear();
-            for child in opened {
-                rows.extend(cell(j, fy, child.panel.rows()).map(|y| child.row(y)));
-            }
-            bits.extend(rows.iter().map(|row| row.mixed).filter(|bits| !bits.is_empty()));
-            let out = out.row_mut(j).voxels;
-            backend.run(FindMixed { lines: &lines, children: &bits, fx, flags, out });
-            let lists = carry.as_mut().and_then(|carry| carry.set(j, words, &flags.cells));
-            if level > *looks {
-                merge(&flags.cells, &mut rows, fx, out, lists, work);
-                continue;
-            }
-            inputs.clear();
-            for panel in voxels {
-                inputs.extend(cell(j, height, panel.rows()).map(|y| panel.row(y)));
-            }
-            let children = if level > 1 { &labels[..] } else { &[] };
-            backend.run(Look { cells: &flags.cells, rows: &inputs, width, children, fx, out, lists, work });
-        }
-    }
-}
-
-/// The rows of a panel of cells that have leaders.
-struct Led<'a, T> {
-    modes: &'a ExactModes<'a, T>,
-    level: usize,
-    children: &'a [Tallied<T>],
-    /// The children, if all are listed.
-    opened: &'a [Opened<'a, T>],
-    voxels: &'a [Panel<'a, T>],
-    flags: &'a mut Flags,
-    work: &'a mut Work<T>,
-    looks: usize,
-    lists: usize,
-}
-
-impl<T: Label> Led<'_, T> {
-    fn decide(self, out: &mut PanelMut<'_, T>, tallied: &mut Tallied<T>) {
-        let Led { modes, level, children, opened, voxels, flags, work, looks, lists } = self;
-        let ExactModes { plan: Plan { grid, sparse, signed, .. }, backend, .. } = *modes;
-        let (fx, fy) = (grid.inner_factor(0, level), grid.inner_factor(1, level));
-        let stride = leaders::stride::<T>(out.cols());
-        let Flags { cells, opens, .. } = flags;
-        let of = leaders::count(level, reach(grid, level));
-        let size = (2 * of + 1) * stride;
-        tallied.of = of;
-        tallied.leaders.resize(out.rows() * size, T::ZERO);
-        tallied.listed = false;
-        let cell = |j: usize, fy: usize, rows: usize| j * fy..((j + 1) * fy).min(rows);
-        let (sparse, signed, leaders) = (*sparse, *signed, &mut tallied.leaders[..]);
-        if level == 1 {
-            backend.run(Begin { panels: voxels, fx, fy, signed, sparse, out, leaders });
-            return;
-        }
-        out.keep();
-        let words = stride.div_ceil(64);
-        tallied.mixed.resize(out.rows() * words, 0);
-        opens.resize(out.rows() * words, 0);
-        let panels = children.iter().map(|child| (&child.leaders[..], child.region[1].len)).collect();
-        let below = Children { panels, of: children[0].of, fy };
-        backend.run(Merge { children: &below, fx, signed, out, of, leaders, mixed: &mut tallied.mixed, open: opens });
-        let goes_on = level < grid.levels();
-        let count = |words: &[u64]| words.iter().map(|word| word.count_ones()).sum::<u32>();
-        let all_listed = !opened.is_empty();
-        // Where leaders decide little, lists are worth their price.
-        let many = level <= lists && 2 * count(opens) > count(&tallied.mixed);
-        tallied.listed = goes_on && (all_listed || level == lists && (looks < grid.levels() || many));
-        let (width, height) = (within(grid, 0, level), within(grid, 1, level));
-        tallied.lists.cleared();
-        tallied.before.clear();
-        tallied.modes.clear();
-        let (mut inputs, mut led) = (Vec::new(), Vec::new());
-        for (j, leaders) in tallied.leaders.chunks_exact_mut(size).enumerate() {
-            let bits = if tallied.listed || all_listed { &tallied.mixed } else { &*opens };
-            places(&bits[j * words..(j + 1) * words], cells);
-            let out = out.row_mut(j).voxels;
-            tallied.before.push(tallied.lists.count());
-            let listed = tallied.listed.then_some(&mut tallied.lists);
-            if all_listed {
-                let mut rows: Vec<_> = opened.iter().flat_map(|child| cell(j, fy, child.panel.rows()).map(|y| child.row(y))).collect();
-                merge(cells, &mut rows, fx, out, listed, work);
-            } else if !cells.is_empty() {
-                inputs.clear();
-                for panel in voxels {
-                    inputs.extend(cell(j, height, panel.rows()).map(|y| panel.row(y)));
-                }
-                if tallied.listed || many {
-                    backend.run(Look { cells, rows: &inputs, width, children: &[], fx, out, lists: listed, work });
-                } else {
-                    below.rows(j, &mut led);
-                    let (rows, children) = (&inputs[..], &led[..]);
-                    backend.run(Settle { cells, rows, width, children, fx, leaders, of, out, work });
-                }
-            }
-            if tallied.listed {
-                tallied.modes.extend_from_slice(out);
-            }
-        }
-    }
-}
-
-impl<T: Label> Carry<'_, T> {
-    /// Makes room for so many words of bits.
-    fn clear(mut self, words: usize) -> Self {
-        self.mixed.resize(words, 0);
-        self.before.clear();
-        if let Some(lists) = &mut self.lists {
-            lists.cleared();
-        }
-        self
-    }
-
-    /// Sets the bits of the cells of row `j` that are mixed, and begins its lists.
-    fn set(&mut self, j: usize, words: usize, cells: &[usize]) -> Option<&mut Lists<T>> {
-        let bits = &mut self.mixed[j * words..(j + 1) * words];
-        bits.fill(0);
-        for &i in cells {
-            bits[i / 64] |= 1 << (i % 64);
-        }
-        let lists = self.lists.as_deref_mut()?;
-        self.before.push(lists.count());
-        Some(lists)
     }
 }
 

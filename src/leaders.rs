@@ -2,12 +2,13 @@
 //!
 //! The leaders of a cell come from those of its children, in vectors of cells, and without a branch: equal labels are added up, and of more labels
 //! than there are places the least frequent ones are dropped. What is missing from the counts may be of any label. Where that cannot change which
-//! label is the most frequent one, the cell is decided, and nobody looks at its voxels again: in real volumes nearly all cells are, on every level.
+//! label is the most frequent one, the cell is decided, and nobody looks at its voxels again: in real volumes nearly all cells are, on every level. (The
+//! summaries of Misra and Gries, 1982, which can be merged.)
 
 use crate::simd::views::{Panel, PanelMut};
 use crate::simd::{Cells, Isa, Kernel, Label, Leaders, MergeLeaders, Rule, Told};
 
-/// Leaders are kept for these, at least: they take the place of labels.
+/// Bytes of the least labels that have leaders.
 const WIDTH: usize = 4;
 /// Bytes that rows of leaders are filled up to, for whole vectors of cells whose children are two vectors.
 const ROW: usize = 128;
@@ -18,9 +19,9 @@ const SMALL: usize = 512;
 /// Voxels of the largest cell that has leaders.
 pub const LED: usize = 1 << 15;
 
-/// Whether labels of so many bytes have leaders: counts have to fit.
-pub fn fit(size: usize) -> bool {
-    size >= WIDTH
+/// Whether labels of so many bytes have leaders, where the largest cell has so many voxels: counts are signed numbers in the place of a label.
+pub fn fit(size: usize, voxels: usize) -> bool {
+    size >= WIDTH && voxels <= i32::MAX as usize
 }
 
 /// How many leaders a cell of a level has, that is, of so many voxels: few where cells are many. Where cells are few, they are large, and cost much if
@@ -126,7 +127,7 @@ pub struct Merge<'a, 'o, T> {
 impl<T: Label> Kernel for Merge<'_, '_, T> {
     #[inline(always)]
     fn run<I: Isa>(self, isa: I) {
-        if !fit(size_of::<T>()) {
+        if !fit(size_of::<T>(), 1) {
             return;
         }
         match (self.children.of, self.of) {

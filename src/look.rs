@@ -44,7 +44,16 @@ impl<T: Label> Work<T> {
     pub fn new(tally: Tally<T>, signed: bool, sparse: bool) -> Self {
         let flip = if signed { T::TOP } else { T::ZERO };
         let (found, pieces) = (Found::new(signed, sparse), [[T::ZERO; PIECE]; AHEAD]);
-        Work { tally, entries: Entries::default(), unlisted: Lists::default(), sparse, known: Vec::new(), found, pieces, flip }
+        Work {
+            tally,
+            entries: Entries::default(),
+            unlisted: Lists::default(),
+            sparse,
+            known: Vec::new(),
+            found,
+            pieces,
+            flip,
+        }
     }
 }
 

@@ -55,7 +55,7 @@ pub struct Flags {
     /// The cells.
     pub cells: Vec<usize>,
     /// A bit for every cell of a panel whose leaders do not decide it.
-    pub opens: Vec<u64>,
+    pub open: Vec<u64>,
 }
 
 /// Finds the cells of a row that are mixed, and writes the labels of the others.

@@ -3,6 +3,9 @@
 use super::{Lanes, Vector};
 use crate::simd::{Leaders, MergeLeaders};
 
+/// So many leaders are too many to keep two cells in registers.
+const MANY: usize = 8;
+
 /// The leaders of a vector of cells: labels, how often each is there, and how many voxels there are.
 ///
 /// Counts are exact or too low. A label without a count may be any, even one that has another place.
@@ -139,9 +142,10 @@ unsafe fn columns<L: Lanes, const OF: usize, const K: usize>(
 ) -> Held<L::V, K> {
     // SAFETY: the caller's promise.
     unsafe {
-        let mut held = pair::<L, OF, K>(children, at, stride);
-        for rows in children.chunks(2).skip(1) {
-            held = merged::<L, K, K, K>(held, pair::<L, OF, K>(rows, at, stride));
+        let mut held = Held::none();
+        for (i, rows) in children.chunks(2).enumerate() {
+            let pair = pair::<L, OF, K>(rows, at, stride);
+            held = if i == 0 { pair } else { merged::<L, K, K, K>(held, pair) };
         }
         held
     }
@@ -168,6 +172,24 @@ unsafe fn pair<L: Lanes, const OF: usize, const K: usize>(
     }
 }
 
+/// The cells of two columns each.
+///
+/// # Safety
+/// Needs the instructions.
+#[inline(always)]
+unsafe fn side_by_side<L: Lanes, const K: usize>(left: Held<L::V, K>, right: Held<L::V, K>) -> Held<L::V, K> {
+    // SAFETY: the caller has the instructions.
+    unsafe {
+        let (mut even, mut odd) = (Held::none(), Held::<L::V, K>::none());
+        for k in 0..K {
+            (even.labels[k], odd.labels[k]) = L::part(left.labels[k], right.labels[k]);
+            (even.counts[k], odd.counts[k]) = L::part(left.counts[k], right.counts[k]);
+        }
+        (even.voxels, odd.voxels) = L::part(left.voxels, right.voxels);
+        merged::<L, K, K, K>(even, odd)
+    }
+}
+
 /// Merges the leaders of children, of which each has so many, into those of their cells; those are `K`.
 ///
 /// # Safety
@@ -181,25 +203,29 @@ pub unsafe fn merge<L: Lanes, const OF: usize, const K: usize>(merge: MergeLeade
     assert!(fx == 1 || fx == 2);
     let below = children[0].stride();
     assert!(children.iter().all(|row| row.of == OF && row.stride() == below) && below >= fx * vectors * lanes);
-    assert!(stride >= vectors * lanes && stride.is_multiple_of(lanes) && 64 * mixed.len().min(open.len()) >= vectors * lanes);
+    assert!(
+        stride >= vectors * lanes
+            && stride.is_multiple_of(lanes)
+            && 64 * mixed.len().min(open.len()) >= vectors * lanes
+    );
     mixed.fill(0);
     open.fill(0);
     // SAFETY: as many vectors are in the rows, by the assertions; the caller has the instructions.
     unsafe {
         let flip = L::splat(flip);
         for at in (0..vectors * lanes).step_by(lanes) {
-            let held: Held<L::V, K> = if fx == 1 {
-                columns::<L, OF, K>(children, at, below)
+            let held: Held<L::V, K> = if fx == 2 && K < MANY {
+                let left = columns::<L, OF, K>(children, 2 * at, below);
+                let right = columns::<L, OF, K>(children, 2 * at + lanes, below);
+                side_by_side::<L, K>(left, right)
             } else {
-                let left: Held<L::V, K> = columns::<L, OF, K>(children, 2 * at, below);
-                let right: Held<L::V, K> = columns::<L, OF, K>(children, 2 * at + lanes, below);
-                let (mut even, mut odd) = (Held::none(), Held::<L::V, K>::none());
-                for k in 0..K {
-                    (even.labels[k], odd.labels[k]) = L::part(left.labels[k], right.labels[k]);
-                    (even.counts[k], odd.counts[k]) = L::part(left.counts[k], right.counts[k]);
+                // Where cells are few, code that is there once.
+                let mut halves = [Held::none(), Held::none()];
+                for (half, held) in halves.iter_mut().enumerate().take(fx) {
+                    *held = columns::<L, OF, K>(children, fx * at + half * lanes, below);
                 }
-                (even.voxels, odd.voxels) = L::part(left.voxels, right.voxels);
-                merged::<L, K, K, K>(even, odd)
+                let [left, right] = halves;
+                if fx == 1 { left } else { side_by_side::<L, K>(left, right) }
             };
             let (mut mode, mut most, mut second) = (held.labels[0], held.counts[0], L::V::zero());
             let mut rest = L::minus(held.voxels, most);

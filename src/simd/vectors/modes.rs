@@ -21,11 +21,7 @@ const SPARSE_LEAD: usize = 5;
 /// # Safety
 /// Needs the instructions.
 #[inline(always)]
-pub unsafe fn modes<L: Lanes>(
-    cells: Cells<'_, L::Label>,
-    out: Row<'_, L::Label>,
-    told: Told<'_, L::Label>,
-) -> usize {
+pub unsafe fn modes<L: Lanes>(cells: Cells<'_, L::Label>, out: Row<'_, L::Label>, told: Told<'_, L::Label>) -> usize {
     const ROW: usize = usize::MAX;
     macro_rules! least {
         ($($shape:tt),*) => {
@@ -123,7 +119,10 @@ unsafe fn walk<L: Lanes, const CELL: usize, const ROWS: usize, const BIT: usize,
                 (LEAD, _) if CELL == 8 && L::all(L::equal(differences(&cell), L::V::zero())) => {
                     cell[0].store(leaders.as_mut_ptr().add(i));
                     let count = L::splat(L::Label::from(CELL as u8));
-                    [count, L::V::zero(), count].iter().enumerate().for_each(|(k, v)| v.store(leaders.as_mut_ptr().add((k + 2) * stride + i)));
+                    [count, L::V::zero(), count]
+                        .iter()
+                        .enumerate()
+                        .for_each(|(k, v)| v.store(leaders.as_mut_ptr().add((k + 2) * stride + i)));
                     cell[0]
                 }
                 (LEAD, _) => {
