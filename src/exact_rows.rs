@@ -166,7 +166,8 @@ impl<T: Label> Led<'_, T> {
     pub fn decide(&self, out: &mut PanelMut<'_, T>, tallied: &mut Tallied<T>, flags: &mut Flags, work: &mut Work<T>) {
         let Led { plan: &Plan { ref grid, sparse, signed, .. }, backend, level, children, voxels, .. } = *self;
         let (fx, fy) = (grid.inner_factor(0, level), grid.inner_factor(1, level));
-        let (of, stride) = (leaders::count(level, reach(grid, level)), leaders::stride::<T>(out.cols()));
+        let full = reach(grid, level);
+        let (of, stride) = (leaders::count(level, full), leaders::stride::<T>(out.cols()));
         (tallied.of, tallied.listed) = (of, false);
         tallied.leaders.resize(out.rows() * (2 * of + 1) * stride, T::ZERO);
         let leaders = &mut tallied.leaders[..];
@@ -181,7 +182,8 @@ impl<T: Label> Led<'_, T> {
         }
         let panels = children.iter().map(|child| (&child.leaders[..], child.region[1].len)).collect();
         let below = Children { panels, of: children[0].of, fy };
-        backend.run(Merge { children: &below, fx, signed, out, of, leaders, mixed: &mut tallied.mixed, open });
+        let mixed = &mut tallied.mixed[..];
+        backend.run(Merge { children: &below, fx, signed, full, out, of, leaders, mixed, open });
         self.settle(&below, out, tallied, (open, cells), work);
     }
 

@@ -112,13 +112,16 @@ pub struct Merge<'a, 'o, T> {
     pub fx: usize,
     /// Whether labels are signed numbers.
     pub signed: bool,
+    /// How many voxels a cell has that is not at an end.
+    pub full: usize,
     /// The labels that lead.
     pub out: &'a mut PanelMut<'o, T>,
     /// How many leaders a cell has.
     pub of: usize,
     /// The leaders, row by row.
     pub leaders: &'a mut [T],
-    /// A bit for every cell, 64 to a word and row by row: set where it is not uniform.
+    /// A bit for every cell, 64 to a word and row by row: set where it is not uniform, and perhaps where it has less voxels, or background that isn't
+    /// counted: no list would be right without these.
     pub mixed: &'a mut [u64],
     /// Where another label may be the mode.
     pub open: &'a mut [u64],
@@ -143,16 +146,16 @@ impl<T: Label> Kernel for Merge<'_, '_, T> {
 impl<T: Label> Merge<'_, '_, T> {
     #[inline(always)]
     fn rows<I: Isa, const OF: usize, const K: usize>(self, isa: I) {
-        let Merge { children, fx, signed, out, leaders, mixed, open, .. } = self;
+        let Merge { children, fx, signed, full, out, leaders, mixed, open, .. } = self;
         let size = (2 * K + 1) * stride::<T>(out.cols());
         let words = mixed.len() / out.rows();
-        let flip = if signed { T::ZERO } else { T::TOP };
+        let (flip, full) = (if signed { T::ZERO } else { T::TOP }, T::of(full as u64));
         let mut rows = Vec::new();
         let bits = mixed.chunks_exact_mut(words).zip(open.chunks_exact_mut(words));
         for ((j, leaders), (mixed, open)) in leaders.chunks_exact_mut(size).enumerate().zip(bits) {
             children.rows(j, &mut rows);
             let out = out.row_mut(j).voxels;
-            isa.merge_leaders::<T, OF, K>(MergeLeaders { children: &rows, fx, flip, out, leaders, mixed, open });
+            isa.merge_leaders::<T, OF, K>(MergeLeaders { children: &rows, fx, flip, full, out, leaders, mixed, open });
         }
     }
 }

@@ -124,11 +124,13 @@ pub struct MergeLeaders<'a, T> {
     pub fx: usize,
     /// What makes the order of labels that of signed numbers.
     pub flip: T,
+    /// How many voxels a cell has that is not at an end.
+    pub full: T,
     /// The labels that lead.
     pub out: &'a mut [T],
     /// The leaders.
     pub leaders: &'a mut [T],
-    /// A bit for every cell, 64 to a word: set where it is not uniform.
+    /// A bit for every cell, 64 to a word: set where it is not uniform, and perhaps where it has less voxels, or background that isn't counted.
     pub mixed: &'a mut [u64],
     /// Where another label may be the mode.
     pub open: &'a mut [u64],

@@ -196,7 +196,7 @@ unsafe fn side_by_side<L: Lanes, const K: usize>(left: Held<L::V, K>, right: Hel
 /// Needs the instructions.
 #[inline(always)]
 pub unsafe fn merge<L: Lanes, const OF: usize, const K: usize>(merge: MergeLeaders<'_, L::Label>) {
-    let MergeLeaders { children, fx, flip, out, leaders, mixed, open } = merge;
+    let MergeLeaders { children, fx, flip, full, out, leaders, mixed, open } = merge;
     let lanes = L::V::BYTES / size_of::<L::Label>();
     let vectors = out.len().div_ceil(lanes);
     let stride = leaders.len() / (2 * K + 1);
@@ -212,7 +212,7 @@ pub unsafe fn merge<L: Lanes, const OF: usize, const K: usize>(merge: MergeLeade
     open.fill(0);
     // SAFETY: as many vectors are in the rows, by the assertions; the caller has the instructions.
     unsafe {
-        let flip = L::splat(flip);
+        let (flip, full) = (L::splat(flip), L::splat(full));
         for at in (0..vectors * lanes).step_by(lanes) {
             let held: Held<L::V, K> = if fx == 2 && K < MANY {
                 let left = columns::<L, OF, K>(children, 2 * at, below);
@@ -243,7 +243,8 @@ pub unsafe fn merge<L: Lanes, const OF: usize, const K: usize>(merge: MergeLeade
             let lead = L::bits(L::or(decided, whole));
             let all = u64::MAX >> (64 - lanes);
             open[at / 64] |= (lead ^ all) << (at % 64);
-            mixed[at / 64] |= (L::bits(L::equal(most, held.voxels)) ^ all) << (at % 64);
+            let uniform = L::or(L::equal(most, full), L::equal(held.voxels, L::V::zero()));
+            mixed[at / 64] |= (L::bits(uniform) ^ all) << (at % 64);
             for k in 0..K {
                 held.labels[k].store(leaders.as_mut_ptr().add(k * stride + at));
                 held.counts[k].store(leaders.as_mut_ptr().add((K + k) * stride + at));
