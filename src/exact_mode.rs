@@ -5,14 +5,19 @@
 //! [`FEW`] voxels), or cell by cell ([`crate::look`]). Where cells grow beyond [`LOOK`] voxels, those of more than [`PIECE`] carry lists of their
 //! labels with counts, which are added up from level to level. Lists live for the panels that are pending, a few for every level, so that memory is
 //! bounded by what the cells of a tile hold.
+//!
+//! Several mips by factors of 2 go another way, where there are vectors: cells have [`leaders`], which decide all but a few of them. Panels whose leaders
+//! decide little, those of noise, go on with lists.
 
+use crate::exact_rows::{Carry, Input, Led, Opened, Rows, Tallied, reach, within};
 use crate::grid::{Amounts, Array, Ascent, Axis, Bytes, Edge, Grid, Interrupted, Pooling};
-use crate::look::{LOOK, Look, Work};
-use crate::mixed::{ChildRow, DecideFew, FEW, FindMixed, Flags, merge};
+use crate::leaders;
+use crate::look::{LOOK, Work};
+use crate::mixed::{FEW, Flags};
 use crate::simd::tiles::{Tile, Tiles};
 use crate::simd::views::{Panel, PanelMut, Source, Span};
 use crate::simd::{Backend, Label, PIECE};
-use crate::tally::{Lists, Tally};
+use crate::tally::Tally;
 
 /// Bytes of a panel: lists of random labels have to stay in the second cache too.
 const LISTED: usize = 48 << 10;
@@ -30,7 +35,9 @@ pub struct Plan {
     /// Whether labels are signed numbers, which decides ties.
     pub signed: bool,
     /// Cells of so many levels are decided by looking at their voxels.
-    looks: usize,
+    pub(crate) looks: usize,
+    /// The same, and the level of the smallest cells that may carry lists, where cells have leaders.
+    leads: Option<(usize, usize)>,
 }
 
 impl Plan {
@@ -47,8 +54,8 @@ impl Plan {
         let (mut factors, mut outputs) = (Vec::new(), Vec::new());
         let mut extents: Vec<usize> = source.axes.iter().map(|axis| axis.len).collect();
         // Where cells grow too large to be looked at.
-        let reach = |(&f, &extent): (&usize, &usize)| f.saturating_pow(mips as u32).min(extent);
-        let lists = factor.iter().zip(&extents).map(reach).fold(1, usize::saturating_mul) > LOOK;
+        let furthest = |(&f, &extent): (&usize, &usize)| f.saturating_pow(mips as u32).min(extent);
+        let lists = factor.iter().zip(&extents).map(furthest).fold(1, usize::saturating_mul) > LOOK;
         for _ in 0..mips {
             factors.extend(steps(factor, &mut extents, lists));
             if factors.len() == outputs.last().copied().unwrap_or(0) {
@@ -62,8 +69,13 @@ impl Plan {
         let grid = Grid::new(source, targets, outputs, &factors, Edge::Existing, bytes);
         // Where larger cells need lists, these are made of small ones with less work.
         let levels = |voxels| (1..=grid.levels()).take_while(|&level| looked_at(&grid, level, voxels)).count();
-        let looks = if levels(LOOK) == grid.levels() { grid.levels() } else { levels(PIECE) };
-        Plan { grid, sparse, signed, looks }
+        let looks = |voxels| if levels(voxels) == grid.levels() { grid.levels() } else { levels(PIECE) };
+        let halves = (1..=grid.levels()).all(|level| grid.inner_factor(0, level) <= 2);
+        let few = reach(&grid, 1) <= FEW && levels(PIECE) > 1 && grid.levels() > 1;
+        let leads = (halves && few && leaders::fit(size, reach(&grid, grid.levels())))
+            .then(|| (looks(leaders::LED), levels(PIECE)));
+        let looks = looks(LOOK);
+        Plan { grid, sparse, signed, looks, leads }
     }
 
     /// Runs it.
@@ -78,7 +90,8 @@ impl Plan {
         threads: usize,
         interrupted: &dyn Fn() -> bool,
     ) -> Result<(), Interrupted> {
-        self.grid.run(&ExactModes { plan: self, backend, source }, tiles, threads, interrupted)
+        let leads = self.leads.filter(|_| backend.has_vectors());
+        self.grid.run(&ExactModes { plan: self, backend, source, leads }, tiles, threads, interrupted)
     }
 }
 
@@ -90,11 +103,6 @@ fn looked_at(grid: &Grid, level: usize, voxels: usize) -> bool {
     reach(grid.axes()) <= voxels
         && reach(slices) <= SLICES
         && reach(panel) == within(grid, 0, level) * within(grid, 1, level)
-}
-
-/// How many columns (axis 0) or rows (axis 1) of the input make a cell of `level` inside a panel.
-fn within(grid: &Grid, axis: usize, level: usize) -> usize {
-    (1..=level).map(|level| grid.inner_factor(axis, level)).product()
 }
 
 /// A factor in steps of up to [`PIECE`] children, unless its prime factors are larger. Cells of one step lie within those of the next, so that even
@@ -146,6 +154,7 @@ struct ExactModes<'a, T> {
     plan: &'a Plan,
     backend: Backend,
     source: Source<'a, T>,
+    leads: Option<(usize, usize)>,
 }
 
 /// A thread's cells.
@@ -163,27 +172,6 @@ struct Level<T> {
     come: usize,
     /// The finished panel, for the level above.
     tallied: Tallied<T>,
-}
-
-/// A panel of cells; or of the input, that is, with nothing but its voxels.
-#[derive(Default)]
-struct Tallied<T> {
-    region: Vec<Span>,
-    modes: Vec<T>,
-    /// A bit for every cell, row by row, 64 to a word: set where it is not uniform.
-    mixed: Vec<u64>,
-    /// The voxels, where the level above looks at them.
-    inputs: Vec<Input<T>>,
-    /// The lists of the cells that are not uniform, where it does not, and how many there are before each row.
-    lists: Lists<T>,
-    before: Vec<usize>,
-}
-
-/// A panel of the input.
-struct Input<T> {
-    region: Vec<Span>,
-    /// If its rows cannot be lent as they lie.
-    gathered: Option<Vec<T>>,
 }
 
 impl<T: Label> Pooling<T> for ExactModes<'_, T> {
@@ -246,13 +234,29 @@ impl<T: Label> ExactModes<'_, T> {
         let Levels { levels, flags, work, scattered } = panels;
         let Level { children, come, tallied } = &mut levels[level - 1];
         let children = &mut children[..std::mem::take(come)];
-        tallied.inputs = children.iter_mut().flat_map(|child| std::mem::take(&mut child.inputs)).collect();
-        let voxels: Vec<Panel<'_, T>> = tallied.inputs.iter().map(|input| self.open(input)).collect();
+        let inputs: Vec<_> = children.iter_mut().flat_map(|child| std::mem::take(&mut child.inputs)).collect();
+        let voxels: Vec<Panel<'_, T>> = inputs.iter().map(|input| self.open(input)).collect();
         let opened: Vec<_> = match level {
             1 => voxels.iter().map(|&panel| Opened { panel, tallied: None, voxels: [(1, 1); 2] }).collect(),
+            _ if self.leads.is_some() && !children.iter().all(|child| child.listed) => Vec::new(),
             _ => children.iter().map(|child| self.cells(level - 1, child)).collect(),
         };
         let goes_on = level < grid.levels();
+        if let Some((looks, lists)) = self.leads {
+            let (plan, backend, voxels) = (self.plan, self.backend, &voxels[..]);
+            let listed = (!opened.is_empty() && level > 1).then_some(&opened[..]);
+            let led = Led { plan, backend, level, looks, lists, children, listed, voxels };
+            match grid.output(level) {
+                Some(mip) => tile.write(mip, region, scattered, |out| led.decide(out, tallied, flags, work)),
+                None => {
+                    scattered.resize(region[0].len * region[1].len, T::ZERO);
+                    led.decide(&mut PanelMut::dense(scattered, region[0].len), tallied, flags, work);
+                }
+            }
+            // Where every mixed cell has a list, nobody looks at voxels.
+            tallied.inputs = if tallied.listed && looks < grid.levels() { Vec::new() } else { inputs };
+            return;
+        }
         let carry = if goes_on {
             let lists = (level >= *looks).then_some(&mut tallied.lists);
             Some(Carry { mixed: &mut tallied.mixed, before: &mut tallied.before, lists })
@@ -277,9 +281,7 @@ impl<T: Label> ExactModes<'_, T> {
                 rows.decide(&mut PanelMut::dense(modes, cols), carry, flags, work);
             }
         }
-        if level >= *looks {
-            tallied.inputs.clear();
-        }
+        tallied.inputs = if level >= *looks { Vec::new() } else { inputs };
     }
 
     /// The voxels of a panel of the input.
@@ -296,124 +298,6 @@ impl<T: Label> ExactModes<'_, T> {
             self.plan.grid.amounts(&tallied.region, |axis, index| axis.existing(level, index) as u128);
         let voxels = [y.0, y.1].map(|y| ((rest * y * x.0) as u64, (rest * y * x.1) as u64));
         Opened { panel, tallied: Some(tallied), voxels }
-    }
-}
-
-/// A child panel to be read.
-struct Opened<'a, T> {
-    panel: Panel<'a, T>,
-    /// Nothing for the input.
-    tallied: Option<&'a Tallied<T>>,
-    /// Voxels in each cell of a row but the last, and in that; of all rows but the last, and of that.
-    voxels: [(u64, u64); 2],
-}
-
-impl<'a, T: Label> Opened<'a, T> {
-    /// Row `j`, with the bits and the lists of its cells.
-    fn row(&self, j: usize) -> ChildRow<'a, T> {
-        let (labels, voxels) = (self.panel.row(j), self.voxels[usize::from(j + 1 == self.panel.rows())]);
-        match self.tallied {
-            None => ChildRow { labels, mixed: &[], lists: None, next: 0, voxels },
-            Some(tallied) => {
-                let words = self.panel.cols().div_ceil(64);
-                let mixed = &tallied.mixed[j * words..(j + 1) * words];
-                let next = tallied.before.get(j).copied().unwrap_or(0);
-                ChildRow { labels, mixed, lists: Some(&tallied.lists), next, voxels }
-            }
-        }
-    }
-}
-
-/// What the level above needs to know of a panel besides its modes.
-struct Carry<'a, T> {
-    mixed: &'a mut Vec<u64>,
-    /// Unless it looks at the voxels:
-    lists: Option<&'a mut Lists<T>>,
-    before: &'a mut Vec<usize>,
-}
-
-/// The rows of a panel of cells.
-struct Rows<'a, T> {
-    plan: &'a Plan,
-    backend: Backend,
-    level: usize,
-    /// The children.
-    opened: &'a [Opened<'a, T>],
-    /// The voxels, if they are looked at.
-    voxels: &'a [Panel<'a, T>],
-}
-
-impl<T: Label> Rows<'_, T> {
-    /// Decides all of them.
-    fn decide(&self, out: &mut PanelMut<'_, T>, carry: Option<Carry<'_, T>>, flags: &mut Flags, work: &mut Work<T>) {
-        let Rows { plan: Plan { grid, sparse, signed, looks }, backend, level, opened, voxels } = *self;
-        let (fx, fy) = (grid.inner_factor(0, level), grid.inner_factor(1, level));
-        let (width, height, words) = (within(grid, 0, level), within(grid, 1, level), out.cols().div_ceil(64));
-        let mut carry = carry.map(|carry| carry.clear(out.rows() * words));
-        let cell = |j: usize, fy: usize, rows: usize| j * fy..((j + 1) * fy).min(rows);
-        let (mut lines, mut labels, mut bits, mut rows, mut inputs) =
-            <(Vec<_>, Vec<_>, Vec<_>, Vec<_>, Vec<_>)>::default();
-        for j in 0..out.rows() {
-            lines.clear();
-            for Opened { panel, .. } in opened {
-                let cell = cell(j, fy, panel.rows());
-                lines.extend(cell.clone().map(|y| panel.line(y, cell.start, cell.len(), opened.len())));
-            }
-            // Unless lists are due, which small cells at the edges of larger ones need too.
-            let listed = carry.as_ref().is_some_and(|carry| carry.lists.is_some());
-            let small = level == 1 && fx <= 2 && matches!(fx * lines.len(), 2 | 4 | FEW);
-            if !listed && small {
-                let mixed = carry.as_mut().map_or(&mut [][..], |carry| &mut carry.mixed[j * words..(j + 1) * words]);
-                let (lines, sparse, signed) = (&lines[..], *sparse, *signed);
-                backend.run(DecideFew { lines, fx, signed, sparse, out: out.row_mut(j), mixed });
-                continue;
-            }
-            labels.clear();
-            labels.extend(lines.iter().map(|line| line.voxels));
-            bits.clear();
-            rows.clear();
-            for child in opened {
-                rows.extend(cell(j, fy, child.panel.rows()).map(|y| child.row(y)));
-            }
-            bits.extend(rows.iter().map(|row| row.mixed).filter(|bits| !bits.is_empty()));
-            let out = out.row_mut(j).voxels;
-            backend.run(FindMixed { lines: &lines, children: &bits, fx, flags, out });
-            let lists = carry.as_mut().and_then(|carry| carry.set(j, words, &flags.cells));
-            if level > *looks {
-                merge(&flags.cells, &mut rows, fx, out, lists, work);
-                continue;
-            }
-            inputs.clear();
-            for panel in voxels {
-                inputs.extend(cell(j, height, panel.rows()).map(|y| panel.row(y)));
-            }
-            let children = if level > 1 { &labels[..] } else { &[] };
-            backend.run(Look { cells: &flags.cells, rows: &inputs, width, children, fx, out, lists, work });
-        }
-    }
-}
-
-impl<T: Label> Carry<'_, T> {
-    /// Makes room for so many words of bits.
-    fn clear(mut self, words: usize) -> Self {
-        self.mixed.resize(words, 0);
-        self.before.clear();
-        if let Some(lists) = &mut self.lists {
-            lists.cleared();
-        }
-        self
-    }
-
-    /// Sets the bits of the cells of row `j` that are mixed, and begins its lists.
-    fn set(&mut self, j: usize, words: usize, cells: &[usize]) -> Option<&mut Lists<T>> {
-        let bits = &mut self.mixed[j * words..(j + 1) * words];
-        bits.fill(0);
-        for &i in cells {
-            bits[i / 64] |= 1 << (i % 64);
-        }
-        let lists = self.lists.as_deref_mut()?;
-        self.before.push(lists.count());
-        Some(lists)
     }
 }
 

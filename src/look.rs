@@ -5,8 +5,10 @@
 //! volumes ask for more: then those voxels are tallied. Small cells have a candidate before: the voxel in their middle. Some of them have no other
 //! children than their voxels; those whose candidates don't do are looked at label by label.
 
-use crate::simd::{Found, Isa, Kernel, Label, PIECE};
+use crate::leaders;
+use crate::simd::{Found, Isa, Kernel, Label, Leaders, PIECE};
 use crate::tally::{Entries, Lists, Tally};
+use std::cmp::Reverse;
 use std::ops::Range;
 
 /// Voxels of the largest cell that is looked at: those of five mips of halves along two axes. Larger ones are out of the inner caches by then.
@@ -15,6 +17,8 @@ pub const LOOK: usize = 1 << 10;
 const AHEAD: usize = 8;
 /// Rows of so many bytes are looked at as they lie; shorter ones are copied together.
 const WIDE: usize = 64;
+/// Labels that are counted before others.
+const CANDIDATES: usize = 4;
 
 /// What a thread needs to decide cells.
 pub struct Work<T> {
@@ -26,6 +30,8 @@ pub struct Work<T> {
     pub unlisted: Lists<T>,
     /// Whether background is not counted.
     pub sparse: bool,
+    /// Labels that are known of a cell, and how often each is there.
+    known: Vec<(u64, T)>,
     found: Found<T>,
     /// The voxels of small cells, or of some pieces of a larger one.
     pieces: [[T; PIECE]; AHEAD],
@@ -38,7 +44,33 @@ impl<T: Label> Work<T> {
     pub fn new(tally: Tally<T>, signed: bool, sparse: bool) -> Self {
         let flip = if signed { T::TOP } else { T::ZERO };
         let (found, pieces) = (Found::new(signed, sparse), [[T::ZERO; PIECE]; AHEAD]);
-        Work { tally, entries: Entries::default(), unlisted: Lists::default(), sparse, found, pieces, flip }
+        Work {
+            tally,
+            entries: Entries::default(),
+            unlisted: Lists::default(),
+            sparse,
+            known: Vec::new(),
+            found,
+            pieces,
+            flip,
+        }
+    }
+}
+
+impl<T: Label> Work<T> {
+    /// Entries of some children's leaders.
+    fn gather(&mut self, children: &[Leaders<'_, T>], columns: Range<usize>) {
+        self.entries.clear();
+        for row in children {
+            self.entries.reserve(row.of * columns.len());
+            for k in 0..row.of {
+                for (&label, &count) in row.labels(k)[columns.clone()].iter().zip(&row.counts(k)[columns.clone()]) {
+                    if count > T::ZERO {
+                        self.entries.push(label, count.into());
+                    }
+                }
+            }
+        }
     }
 }
 
@@ -74,6 +106,67 @@ impl<T: Label> Cell<'_, T> {
             }
         }
         tally.look_up(entries, lists)
+    }
+
+    /// The mode of so many voxels, of which the most frequent labels may be known, with counts that may be too low, and are corrected.
+    #[inline(always)]
+    fn settle<I: Isa>(&self, isa: I, voxels: u64, work: &mut Work<T>) -> T {
+        let known = |at: usize, known: &[(u64, T)]| known.get(at).map_or(0, |&(count, _)| count);
+        // What is missing may all be of one label.
+        let mut rest = voxels - work.known.iter().map(|&(count, _)| count).sum::<u64>();
+        if known(0, &work.known) > known(1, &work.known) + rest {
+            return work.known[0].1;
+        }
+        let (mut mode, mut most) = (T::ZERO, 0);
+        for at in (0..work.known.len()).step_by(CANDIDATES) {
+            let some = &mut work.known[at..];
+            let mut candidates = Candidates::new([some[0].1; CANDIDATES]);
+            candidates.labels.iter_mut().zip(&*some).for_each(|(label, known)| *label = known.1);
+            candidates.count(isa, self, &mut work.pieces);
+            for ((count, label), exact) in some.iter_mut().zip(candidates.counts) {
+                rest -= exact - *count;
+                *count = exact;
+                if exact > most || (exact == most && *label ^ work.flip < mode ^ work.flip) {
+                    (mode, most) = (*label, exact);
+                }
+            }
+            if most > known(at + CANDIDATES, &work.known) + rest {
+                return mode;
+            }
+        }
+        let (mut labels, mut counts) = ([mode; CANDIDATES], [0; CANDIDATES]);
+        for ((label, count), &known) in labels.iter_mut().zip(&mut counts).zip(&work.known) {
+            (*count, *label) = known;
+        }
+        self.rest(isa, labels, counts, voxels - counts.iter().sum::<u64>(), work)
+    }
+
+    /// The mode, where the `rest` of the voxels, which may decide, are none of the labels that were counted. Labels without a count are others twice.
+    #[inline(always)]
+    fn rest<I: Isa>(
+        &self,
+        isa: I,
+        labels: [T; CANDIDATES],
+        counts: [u64; CANDIDATES],
+        rest: u64,
+        work: &mut Work<T>,
+    ) -> T {
+        let Work { tally, entries, unlisted, pieces, sparse, .. } = work;
+        if rest > (self.rows.len() * self.columns.len()) as u64 / 2 {
+            return self.mode(tally, entries, *sparse, unlisted.cleared());
+        }
+        entries.clear();
+        entries.reserve(labels.len());
+        for (&label, &count) in labels.iter().zip(&counts) {
+            if count > 0 {
+                entries.push(label, count);
+            }
+        }
+        if rest > 0 {
+            let mut others = Others { labels, sparse: *sparse, entries };
+            self.each_piece(isa, pieces, &mut others);
+        }
+        tally.look_up(entries, unlisted.cleared())
     }
 
     /// Hands out the voxels in pieces.
@@ -188,7 +281,7 @@ fn best<T: Label, const N: usize>(labels: [T; N], counts: [u64; N], flip: T) -> 
 
 /// Collects the voxels that are none of some labels.
 struct Others<'a, T> {
-    labels: [T; 4],
+    labels: [T; CANDIDATES],
     sparse: bool,
     entries: &'a mut Entries<T>,
 }
@@ -196,8 +289,8 @@ struct Others<'a, T> {
 impl<T: Label> EachPiece<T> for Others<'_, T> {
     #[inline(always)]
     fn take<I: Isa>(&mut self, isa: I, voxels: &[T], n: usize) {
-        let [a, b, c, d] = isa.find(voxels, n, &self.labels);
-        let mut left = !(a | b | c | d) & u64::MAX >> (PIECE - n);
+        let found = isa.find(voxels, n, &self.labels).into_iter().fold(0, |all, found| all | found);
+        let mut left = !found & u64::MAX >> (PIECE - n);
         self.entries.reserve(n);
         while left > 0 {
             let label = voxels[left.trailing_zeros() as usize];
@@ -294,7 +387,7 @@ impl<T: Label> Look<'_, T> {
         for &i in cells {
             let columns = width * i..(width * i + width).min(rows[0].len());
             let (cell, below) = (Cell { rows, columns }, fx * i..(fx * i + fx).min(children[0].len()));
-            let Work { entries, unlisted, pieces, tally, sparse, flip, .. } = &mut *work;
+            let Work { pieces, sparse, flip, .. } = &mut *work;
             let ends = ends(children, below.clone(), *sparse);
             let mut candidates = Candidates::new(ends);
             candidates.count(isa, &cell, pieces);
@@ -317,22 +410,59 @@ impl<T: Label> Look<'_, T> {
                 out[i] = mode;
                 continue;
             }
-            if rest > voxels as u64 / 2 {
-                out[i] = cell.mode(tally, entries, *sparse, unlisted.cleared());
-                continue;
+            out[i] = cell.rest(isa, labels, counts, rest, work);
+        }
+    }
+}
+
+/// Decides cells of a row whose leaders don't, by a look at their voxels.
+pub struct Settle<'a, T> {
+    /// The cells.
+    pub cells: &'a [usize],
+    /// The rows of voxels, all of one length, and how many columns of them make a cell.
+    pub rows: &'a [&'a [T]],
+    /// See there.
+    pub width: usize,
+    /// The rows of children, and how many columns of them make a cell.
+    pub children: &'a [Leaders<'a, T>],
+    /// See there.
+    pub fx: usize,
+    /// The leaders of the row's cells, and how many there are of each. What is counted is corrected.
+    pub leaders: &'a mut [T],
+    /// See there.
+    pub of: usize,
+    /// The modes.
+    pub out: &'a mut [T],
+    /// What is needed.
+    pub work: &'a mut Work<T>,
+}
+
+impl<T: Label> Kernel for Settle<'_, T> {
+    #[inline(always)]
+    fn run<I: Isa>(self, isa: I) {
+        let Settle { cells, rows, width, children, fx, leaders, of, out, work } = self;
+        let stride = leaders.len() / (2 * of + 1);
+        for &i in cells {
+            let columns = width * i..(width * i + width).min(rows[0].len());
+            let cell = Cell { rows, columns };
+            work.known.clear();
+            if of == leaders::MOST {
+                // Of few cells: more labels than there are places.
+                work.gather(children, fx * i..fx * i + fx);
+                work.tally.look_up(&work.entries, work.unlisted.cleared());
+                let (labels, counts) = work.unlisted.list(0);
+                work.known.extend(counts.iter().copied().zip(labels.iter().copied()));
+            } else {
+                let known = (0..of).map(|k| (leaders[(of + k) * stride + i].into(), leaders[k * stride + i]));
+                work.known.extend(known.filter(|&(count, _)| count > 0));
             }
-            entries.clear();
-            entries.reserve(labels.len());
-            for (&label, &count) in labels.iter().zip(&counts) {
-                if count > 0 {
-                    entries.push(label, count);
-                }
+            // The most frequent ones first.
+            work.known.sort_unstable_by_key(|&(count, _)| Reverse(count));
+            out[i] = cell.settle(isa, leaders[2 * of * stride + i].into(), work);
+            for k in 0..of {
+                let (count, label) = work.known.get(k).copied().unwrap_or((0, T::ZERO));
+                (leaders[k * stride + i], leaders[(of + k) * stride + i]) = (label, T::of(count));
             }
-            if rest > 0 {
-                let mut others = Others { labels, sparse: *sparse, entries };
-                cell.each_piece(isa, pieces, &mut others);
-            }
-            out[i] = tally.look_up(entries, unlisted.cleared());
         }
     }
 }

@@ -6,7 +6,7 @@
 use crate::look::Work;
 use crate::simd::lines::Line;
 use crate::simd::views::Row;
-use crate::simd::{Cells, Isa, Kernel, Label, Rule};
+use crate::simd::{Cells, Isa, Kernel, Label, Rule, Told};
 use crate::tally::{Lists, Tally};
 use std::ops::Range;
 
@@ -25,20 +25,20 @@ pub struct DecideFew<'a, T> {
     pub sparse: bool,
     /// The modes.
     pub out: Row<'a, T>,
-    /// A bit for every cell, 64 to a word: set where it is mixed. Empty, if nobody wants to know.
-    pub mixed: &'a mut [u64],
+    /// What else is told.
+    pub told: Told<'a, T>,
 }
 
 impl<T: Label> Kernel for DecideFew<'_, T> {
     #[inline(always)]
     fn run<I: Isa>(self, isa: I) {
-        let DecideFew { lines, fx, signed, sparse, out, mixed } = self;
+        let DecideFew { lines, fx, signed, sparse, out, told } = self;
         // Not where there is nothing: masked stores of nothing to nowhere, as memset does them, cost as much as a row.
-        if !mixed.is_empty() {
-            mixed.fill(0);
+        if !told.mixed.is_empty() {
+            told.mixed.fill(0);
         }
         let column_bit = if fx == 2 { Some(0) } else { None };
-        isa.modes(Cells { lines, column_bit, rule: Rule::Least { signed }, sparse }, out, mixed);
+        isa.modes(Cells { lines, column_bit, rule: Rule::Least { signed }, sparse }, out, told);
     }
 }
 
@@ -54,6 +54,8 @@ pub struct Flags {
     of: usize,
     /// The cells.
     pub cells: Vec<usize>,
+    /// A bit for every cell of a panel whose leaders do not decide it.
+    pub open: Vec<u64>,
 }
 
 /// Finds the cells of a row that are mixed, and writes the labels of the others.
@@ -75,7 +77,7 @@ impl<T: Label> Kernel for FindMixed<'_, T> {
     fn run<I: Isa>(self, isa: I) {
         let FindMixed { lines, children, fx, flags, out } = self;
         let first = lines[0].voxels;
-        let Flags { differs, changes, inner, of, cells } = flags;
+        let Flags { differs, changes, inner, of, cells, .. } = flags;
         let words = first.len().div_ceil(64);
         let whole = (fx * out.len()).div_ceil(64);
         if *of != fx || inner.len() < whole {
@@ -120,6 +122,18 @@ fn firsts<T: Label, const FX: usize>(labels: &[T], out: &mut [T]) {
 fn tell_inner(fx: usize, words: usize, inner: &mut Vec<u64>) {
     let bit = |c: usize| if c % fx + 1 < fx { 1 << (c % 64) } else { 0 };
     *inner = (0..words).map(|w| (64 * w..64 * w + 64).map(bit).sum()).collect();
+}
+
+/// The places of the bits that are set.
+pub fn places(words: &[u64], places: &mut Vec<usize>) {
+    places.clear();
+    for (w, &word) in words.iter().enumerate() {
+        let mut left = word;
+        while left > 0 {
+            places.push(64 * w + left.trailing_zeros() as usize);
+            left &= left - 1;
+        }
+    }
 }
 
 /// The cells, of `fx` columns, that bits are set in, as many as there may be; `inner` as [`tell_inner`] makes it.

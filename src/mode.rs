@@ -8,7 +8,7 @@
 use crate::grid::{Array, Ascent, Bytes, Edge, Grid, Interrupted, PANEL, Pooling};
 use crate::simd::tiles::{Tile, Tiles};
 use crate::simd::views::{Panel, PanelMut, Source, Span};
-use crate::simd::{Backend, Cells, Isa, Kernel, Label, Rule};
+use crate::simd::{Backend, Cells, Isa, Kernel, Label, Rule, Told};
 
 /// The shape of a call of mode pooling.
 pub struct Plan {
@@ -251,7 +251,7 @@ impl<T: Label> Kernel for Decide<'_, '_, T> {
                 panel.line((first + y).min(last), first, (*fy).min(panel.rows() - first), panels.len() / fy)
             }));
             let cells = Cells { lines: &lines, column_bit: step.column_bit, rule: step.rule, sparse: *sparse };
-            isa.modes(cells, self.out.row_mut(j), &mut []);
+            isa.modes(cells, self.out.row_mut(j), Told::default());
         }
     }
 }

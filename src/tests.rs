@@ -9,6 +9,7 @@ use crate::simd::tiles::Tiles;
 use crate::simd::views::{Extent, Source, Voxel};
 use crate::{averaging, exact_mode, extrema, mode};
 
+mod leaders;
 mod levels;
 mod wide;
 

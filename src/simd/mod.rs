@@ -64,6 +64,79 @@ pub struct Cells<'a, T> {
     pub sparse: bool,
 }
 
+/// What is told of a row of cells besides their modes, by [`Rule::Least`].
+#[derive(Default)]
+pub struct Told<'a, T> {
+    /// A bit for every cell, 64 to a word: set where it is not uniform. Empty, if nobody wants to know.
+    pub mixed: &'a mut [u64],
+    /// The two [`Leaders`] of every cell. Empty, if nobody wants to know.
+    pub leaders: &'a mut [T],
+}
+
+impl<T> Told<'_, T> {
+    /// To be told a part of it.
+    #[inline(always)]
+    fn part(&mut self) -> Told<'_, T> {
+        Told { mixed: self.mixed, leaders: self.leaders }
+    }
+}
+
+/// The most frequent labels of the cells of a row: label after label, then how often each is there (or less often than it is), and how many voxels
+/// there are, but for background that isn't counted. A label without a count may be any.
+#[derive(Clone, Copy)]
+pub struct Leaders<'a, T> {
+    /// How many there are of each cell.
+    pub of: usize,
+    /// One row behind the other, filled up with cells of no voxels.
+    pub rows: &'a [T],
+}
+
+impl<'a, T> Leaders<'a, T> {
+    /// Cells in each of the rows.
+    #[inline(always)]
+    pub fn stride(&self) -> usize {
+        self.rows.len() / (2 * self.of + 1)
+    }
+
+    /// The labels in place `k`.
+    #[inline(always)]
+    pub fn labels(&self, k: usize) -> &'a [T] {
+        &self.rows[k * self.stride()..][..self.stride()]
+    }
+
+    /// How often these are there.
+    #[inline(always)]
+    pub fn counts(&self, k: usize) -> &'a [T] {
+        self.labels(self.of + k)
+    }
+
+    /// How many voxels there are.
+    #[inline(always)]
+    pub fn voxels(&self) -> &'a [T] {
+        self.labels(2 * self.of)
+    }
+}
+
+/// The leaders of children merged into those of their cells.
+pub struct MergeLeaders<'a, T> {
+    /// The rows of children.
+    pub children: &'a [Leaders<'a, T>],
+    /// Columns of a cell: 1 or 2.
+    pub fx: usize,
+    /// What makes the order of labels that of signed numbers.
+    pub flip: T,
+    /// How many voxels a cell has that is not at an end.
+    pub full: T,
+    /// The labels that lead.
+    pub out: &'a mut [T],
+    /// The leaders.
+    pub leaders: &'a mut [T],
+    /// A bit for every cell, 64 to a word: set where it is not uniform, and perhaps where it has less voxels, or background that isn't counted.
+    pub mixed: &'a mut [u64],
+    /// Where another label may be the mode.
+    pub open: &'a mut [u64],
+}
+
 /// Labels of a cell that are told apart one by one, at most.
 const APART: usize = 8;
 
@@ -149,6 +222,8 @@ pub trait Label: Voxel + Ord + BitXor<Output = Self> + BitOr<Output = Self> + Fr
     const TOP: Self;
     /// All bits.
     const MOST: Self;
+    /// A number, which fits.
+    fn of(number: u64) -> Self;
 }
 
 macro_rules! labels {
@@ -161,6 +236,10 @@ macro_rules! labels {
             const ZERO: Self = 0;
             const TOP: Self = 1 << (<$t>::BITS - 1);
             const MOST: Self = <$t>::MAX;
+            #[inline(always)]
+            fn of(number: u64) -> Self {
+                number as $t
+            }
         }
     )*};
 }
@@ -463,11 +542,15 @@ pub trait Isa: Copy {
         scalar::compare(lines, differs, changes);
     }
 
-    /// The mode of every cell. By [`Rule::Least`], sets a bit in `mixed`, 64 to a word, for every cell that is not uniform, unless it is empty.
+    /// The mode of every cell.
     #[inline(always)]
-    fn modes<T: Label>(self, cells: Cells<'_, T>, out: Row<'_, T>, mixed: &mut [u64]) {
-        scalar::modes(cells, out.voxels, mixed, 0);
+    fn modes<T: Label>(self, cells: Cells<'_, T>, out: Row<'_, T>, told: Told<'_, T>) {
+        scalar::modes(cells, out.voxels, told, 0);
     }
+
+    /// Merges leaders, of children with `OF` each into `K`; only with vectors.
+    #[inline(always)]
+    fn merge_leaders<T: Label, const OF: usize, const K: usize>(self, _merge: MergeLeaders<'_, T>) {}
 }
 
 /// The instruction set of the compiler's target.

@@ -2,7 +2,7 @@
 //! what every twin is tested against.
 
 use super::lines::Line;
-use super::{Adjacent, Cells, Found, Label, Rule, Widen};
+use super::{Adjacent, Cells, Found, Label, Rule, Told, Widen};
 use std::ops::Div;
 
 /// Sums of cells of `FX` columns from sum `first` on, set or added; with `COUNT`, counts of voxels that are not 0. NaN is not 0,
@@ -167,7 +167,7 @@ pub fn compare<T: Label>(lines: &[Line<'_, T>], differs: &mut [u64], changes: &m
 }
 
 /// The modes of the cells from cell `first` on.
-pub fn modes<T: Label>(cells: Cells<'_, T>, out: &mut [T], mixed: &mut [u64], first: usize) {
+pub fn modes<T: Label>(cells: Cells<'_, T>, out: &mut [T], told: Told<'_, T>, first: usize) {
     let columns = if cells.column_bit.is_some() { 2 } else { 1 };
     let size = cells.lines.len() * columns;
     // Cells of eight at most, but for four pooled axes and more.
@@ -198,15 +198,35 @@ pub fn modes<T: Label>(cells: Cells<'_, T>, out: &mut [T], mixed: &mut [u64], fi
             (Rule::Pairs, true) => sparse_mode_of_pairs(cell),
             (Rule::Count, sparse) => mode_by_count(cell, sparse),
             (Rule::Least { signed }, sparse) => {
-                if let Some(word) = mixed.get_mut(i / 64) {
+                if let Some(word) = told.mixed.get_mut(i / 64) {
                     *word |= u64::from(cell.iter().any(|&label| label != cell[0])) << (i % 64);
                 }
                 // Sorted, the first of equally frequent ones is the least.
                 cell.sort_unstable_by_key(|&label| if signed { label ^ T::TOP } else { label });
-                mode_by_count(cell, sparse)
+                let mode = mode_by_count(cell, sparse);
+                if !told.leaders.is_empty() {
+                    let lone = cells.column_bit.is_some() && 2 * i + 1 == cells.lines[0].voxels.len();
+                    let stride = told.leaders.len() / 5;
+                    lead(cell, mode, sparse, lone, told.leaders.iter_mut().skip(i).step_by(stride));
+                }
+                mode
             }
         };
     }
+}
+
+/// The mode of a cell and another label that is there, if there is one, how often they are there, and how many voxels there are; of a `lone` column they are
+/// half as many.
+fn lead<'a, T: Label>(cell: &[T], mode: T, sparse: bool, lone: bool, leaders: impl Iterator<Item = &'a mut T>) {
+    let passed = |label: T| sparse && label == T::ZERO;
+    let other = cell.iter().copied().rfind(|&label| label != mode && !passed(label)).unwrap_or(mode);
+    let count = |which: &dyn Fn(T) -> bool| {
+        let voxels = cell.iter().filter(|&&label| which(label) && !passed(label)).count();
+        T::from((if lone { voxels / 2 } else { voxels }) as u8)
+    };
+    let of_other = count(&|label| label == other && other != mode);
+    let told = [mode, other, count(&|label| label == mode), of_other, count(&|_| true)];
+    leaders.zip(told).for_each(|(to, what)| *to = what);
 }
 
 fn mode_of_pairs<T: Label>(cell: &[T]) -> T {

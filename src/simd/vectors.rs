@@ -7,6 +7,7 @@
 mod columns;
 mod extrema;
 mod folds;
+mod leaders;
 mod means;
 mod modes;
 mod steps;
@@ -14,6 +15,7 @@ mod steps;
 pub use columns::{byte_cells, cells_of_sums, wide_cells};
 pub use extrema::extrema;
 pub use folds::{adjacent_sums, sums, wider_sums};
+pub use leaders::merge as merge_leaders;
 pub use means::{finish_sparse, finish_sums, finish_two, finish_up, narrow};
 pub use modes::{compare, count_rows, find, modes, tell_apart};
 pub use steps::every;
@@ -112,6 +114,10 @@ pub trait Lanes {
     unsafe fn larger(a: Self::V, b: Self::V) -> Self::V;
     /// One more where the mask says so.
     unsafe fn count(counts: Self::V, mask: Self::Mask) -> Self::V;
+    /// The sums of what are numbers here; where the mask says so, else `a`.
+    unsafe fn add(a: Self::V, b: Self::V, mask: Self::Mask) -> Self::V;
+    unsafe fn plus(a: Self::V, b: Self::V) -> Self::V;
+    unsafe fn minus(a: Self::V, b: Self::V) -> Self::V;
     unsafe fn select(mask: Self::Mask, yes: Self::V, no: Self::V) -> Self::V;
     unsafe fn and(a: Self::Mask, b: Self::Mask) -> Self::Mask;
     unsafe fn or(a: Self::Mask, b: Self::Mask) -> Self::Mask;

@@ -5,7 +5,7 @@ use crate::simd::vectors::{Lanes, Order};
 use std::arch::x86_64::*;
 
 macro_rules! lanes {
-    ($name:ident, $label:ty, $equal:ident, $greater:ident, $lesser:expr, $larger:expr, $minus:ident, $set:ident, |$mask:ident| $bits:expr,
+    ($name:ident, $label:ty, $equal:ident, $greater:ident, $lesser:expr, $larger:expr, $plus:ident, $minus:ident, $set:ident, |$mask:ident| $bits:expr,
         |$a:ident, $b:ident| $part:expr) => {
         pub struct $name;
 
@@ -46,6 +46,21 @@ macro_rules! lanes {
             unsafe fn count(counts: __m256i, mask: __m256i) -> __m256i {
                 // SAFETY: the caller has AVX2. A mask is -1 where it says yes.
                 unsafe { $minus(counts, mask) }
+            }
+            #[inline(always)]
+            unsafe fn add(a: __m256i, b: __m256i, mask: __m256i) -> __m256i {
+                // SAFETY: the caller has AVX2.
+                unsafe { $plus(a, _mm256_and_si256(b, mask)) }
+            }
+            #[inline(always)]
+            unsafe fn plus(a: __m256i, b: __m256i) -> __m256i {
+                // SAFETY: the caller has AVX2.
+                unsafe { $plus(a, b) }
+            }
+            #[inline(always)]
+            unsafe fn minus(a: __m256i, b: __m256i) -> __m256i {
+                // SAFETY: the caller has AVX2.
+                unsafe { $minus(a, b) }
             }
             #[inline(always)]
             unsafe fn select(mask: __m256i, yes: __m256i, no: __m256i) -> __m256i {
@@ -93,6 +108,7 @@ lanes!(
     _mm256_cmpgt_epi8,
     _mm256_min_epi8,
     _mm256_max_epi8,
+    _mm256_add_epi8,
     _mm256_sub_epi8,
     _mm256_set1_epi8,
     |mask| u64::from(_mm256_movemask_epi8(mask) as u32),
@@ -111,6 +127,7 @@ lanes!(
     _mm256_cmpgt_epi16,
     _mm256_min_epi16,
     _mm256_max_epi16,
+    _mm256_add_epi16,
     _mm256_sub_epi16,
     _mm256_set1_epi16,
     |mask| {
@@ -133,6 +150,7 @@ lanes!(
     _mm256_cmpgt_epi32,
     _mm256_min_epi32,
     _mm256_max_epi32,
+    _mm256_add_epi32,
     _mm256_sub_epi32,
     _mm256_set1_epi32,
     |mask| _mm256_movemask_ps(_mm256_castsi256_ps(mask)) as u64,
@@ -151,6 +169,7 @@ lanes!(
     _mm256_cmpgt_epi64,
     |a, b| _mm256_blendv_epi8(a, b, _mm256_cmpgt_epi64(a, b)),
     |a, b| _mm256_blendv_epi8(b, a, _mm256_cmpgt_epi64(a, b)),
+    _mm256_add_epi64,
     _mm256_sub_epi64,
     _mm256_set1_epi64x,
     |mask| _mm256_movemask_pd(_mm256_castsi256_pd(mask)) as u64,

@@ -19,7 +19,9 @@ pub use sums::{
 use super::lines::Line;
 use super::vectors::{self, Octets, Vector};
 use super::views::{Row, Voxel};
-use super::{Adjacent, Cells, Comparable, Found, Halving, Isa, Kernel, Label, PIECE, Widen, scalar};
+use super::{
+    Adjacent, Cells, Comparable, Found, Halving, Isa, Kernel, Label, MergeLeaders, PIECE, Told, Widen, scalar,
+};
 use std::arch::x86_64::*;
 
 /// Proof that this processor has AVX2: only [`Avx2::detect`] makes one.
@@ -215,10 +217,16 @@ impl Isa for Avx2 {
     }
 
     #[inline(always)]
-    fn modes<T: Label>(self, cells: Cells<'_, T>, mut out: Row<'_, T>, mixed: &mut [u64]) {
+    fn modes<T: Label>(self, cells: Cells<'_, T>, mut out: Row<'_, T>, mut told: Told<'_, T>) {
         // SAFETY: `self` is the proof that the instructions are there.
-        let done = unsafe { vectors::modes::<T::Avx2>(cells, out.part(0..out.voxels.len()), mixed) };
-        scalar::modes(cells, out.voxels, mixed, done);
+        let done = unsafe { vectors::modes::<T::Avx2>(cells, out.part(0..out.voxels.len()), told.part()) };
+        scalar::modes(cells, out.voxels, told, done);
+    }
+
+    #[inline(always)]
+    fn merge_leaders<T: Label, const OF: usize, const K: usize>(self, merge: MergeLeaders<'_, T>) {
+        // SAFETY: `self` is the proof that the instructions are there.
+        unsafe { vectors::merge_leaders::<T::Avx2, OF, K>(merge) }
     }
 
     #[inline(always)]

@@ -5,7 +5,7 @@ use crate::simd::vectors::{Lanes, Order};
 use std::arch::x86_64::*;
 
 macro_rules! lanes {
-    ($name:ident, $label:ty, $mask:ty, $part:ident, $equal:ident, $greater:ident, $lesser:ident, $larger:ident, $count:ident, $set:ident, $select:ident) => {
+    ($name:ident, $label:ty, $mask:ty, $part:ident, $equal:ident, $greater:ident, $lesser:ident, $larger:ident, $count:ident, $plus:ident, $minus:ident, $set:ident, $select:ident) => {
         pub struct $name;
 
         impl Lanes for $name {
@@ -42,6 +42,21 @@ macro_rules! lanes {
             unsafe fn count(counts: __m512i, mask: $mask) -> __m512i {
                 // SAFETY: the caller has AVX-512.
                 unsafe { $count(counts, mask, counts, $set(1)) }
+            }
+            #[inline(always)]
+            unsafe fn add(a: __m512i, b: __m512i, mask: $mask) -> __m512i {
+                // SAFETY: the caller has AVX-512.
+                unsafe { $count(a, mask, a, b) }
+            }
+            #[inline(always)]
+            unsafe fn plus(a: __m512i, b: __m512i) -> __m512i {
+                // SAFETY: the caller has AVX-512.
+                unsafe { $plus(a, b) }
+            }
+            #[inline(always)]
+            unsafe fn minus(a: __m512i, b: __m512i) -> __m512i {
+                // SAFETY: the caller has AVX-512.
+                unsafe { $minus(a, b) }
             }
             #[inline(always)]
             unsafe fn select(mask: $mask, yes: __m512i, no: __m512i) -> __m512i {
@@ -87,6 +102,8 @@ lanes!(
     _mm512_min_epi8,
     _mm512_max_epi8,
     _mm512_mask_add_epi8,
+    _mm512_add_epi8,
+    _mm512_sub_epi8,
     _mm512_set1_epi8,
     _mm512_mask_blend_epi8
 );
@@ -100,6 +117,8 @@ lanes!(
     _mm512_min_epi16,
     _mm512_max_epi16,
     _mm512_mask_add_epi16,
+    _mm512_add_epi16,
+    _mm512_sub_epi16,
     _mm512_set1_epi16,
     _mm512_mask_blend_epi16
 );
@@ -113,6 +132,8 @@ lanes!(
     _mm512_min_epi32,
     _mm512_max_epi32,
     _mm512_mask_add_epi32,
+    _mm512_add_epi32,
+    _mm512_sub_epi32,
     _mm512_set1_epi32,
     _mm512_mask_blend_epi32
 );
@@ -126,6 +147,8 @@ lanes!(
     _mm512_min_epi64,
     _mm512_max_epi64,
     _mm512_mask_add_epi64,
+    _mm512_add_epi64,
+    _mm512_sub_epi64,
     _mm512_set1_epi64,
     _mm512_mask_blend_epi64
 );

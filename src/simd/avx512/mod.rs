@@ -19,7 +19,9 @@ use super::avx2::cells;
 use super::lines::Line;
 use super::vectors::{self, Octets, Vector};
 use super::views::{Row, Voxel};
-use super::{Adjacent, Cells, Comparable, Found, Halving, Isa, Kernel, Label, PIECE, Widen, scalar};
+use super::{
+    Adjacent, Cells, Comparable, Found, Halving, Isa, Kernel, Label, MergeLeaders, PIECE, Told, Widen, scalar,
+};
 use std::arch::x86_64::*;
 
 /// Bytes of a vector: whole cells that make fewer are left to AVX2.
@@ -286,17 +288,23 @@ impl Isa for Avx512 {
     }
 
     #[inline(always)]
-    fn modes<T: Label>(self, cells: Cells<'_, T>, mut out: Row<'_, T>, mixed: &mut [u64]) {
+    fn modes<T: Label>(self, cells: Cells<'_, T>, mut out: Row<'_, T>, mut told: Told<'_, T>) {
         let row = out.part(0..out.voxels.len());
         // SAFETY: `self` is the proof that the instructions are there, and those of AVX2.
         let done = unsafe {
             if row.voxels.len() < VECTOR / size_of::<T>() {
-                vectors::modes::<T::Avx2>(cells, row, mixed)
+                vectors::modes::<T::Avx2>(cells, row, told.part())
             } else {
-                vectors::modes::<T::Avx512>(cells, row, mixed)
+                vectors::modes::<T::Avx512>(cells, row, told.part())
             }
         };
-        scalar::modes(cells, out.voxels, mixed, done);
+        scalar::modes(cells, out.voxels, told, done);
+    }
+
+    #[inline(always)]
+    fn merge_leaders<T: Label, const OF: usize, const K: usize>(self, merge: MergeLeaders<'_, T>) {
+        // SAFETY: `self` is the proof that the instructions are there.
+        unsafe { vectors::merge_leaders::<T::Avx512, OF, K>(merge) }
     }
 
     #[inline(always)]

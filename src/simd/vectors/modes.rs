@@ -3,7 +3,7 @@
 use super::{Lanes, Out, Vector, again, next};
 use crate::simd::lines::Line;
 use crate::simd::views::Row;
-use crate::simd::{Cells, Found, Label, PIECE, Rule, SIDE};
+use crate::simd::{Cells, Found, Label, PIECE, Rule, SIDE, Told};
 
 // Which of the rules, for the compiler.
 const PAIRS: usize = 0;
@@ -11,6 +11,9 @@ const COUNT: usize = 1;
 const LEAST: usize = 2;
 /// As `LEAST`, and tells which cells are mixed: no branch in the loop that does not.
 const TELL: usize = 3;
+/// As `LEAST`, and tells the leaders; with background, and without it.
+const LEAD: usize = 4;
+const SPARSE_LEAD: usize = 5;
 
 /// Modes of a row of cells: finds the loop that was compiled for this shape of cell. Larger cells than eight labels are left
 /// to the scalar definition.
@@ -18,32 +21,36 @@ const TELL: usize = 3;
 /// # Safety
 /// Needs the instructions.
 #[inline(always)]
-pub unsafe fn modes<L: Lanes>(cells: Cells<'_, L::Label>, out: Row<'_, L::Label>, mixed: &mut [u64]) -> usize {
+pub unsafe fn modes<L: Lanes>(cells: Cells<'_, L::Label>, out: Row<'_, L::Label>, told: Told<'_, L::Label>) -> usize {
     const ROW: usize = usize::MAX;
     macro_rules! least {
         ($($shape:tt),*) => {
-            if mixed.is_empty() {
-                walk::<$($shape),*, LEAST>(cells, out, mixed)
+            if !told.leaders.is_empty() && cells.sparse {
+                walk::<$($shape),*, SPARSE_LEAD>(cells, out, told)
+            } else if !told.leaders.is_empty() {
+                walk::<$($shape),*, LEAD>(cells, out, told)
+            } else if told.mixed.is_empty() {
+                walk::<$($shape),*, LEAST>(cells, out, told)
             } else {
-                walk::<$($shape),*, TELL>(cells, out, mixed)
+                walk::<$($shape),*, TELL>(cells, out, told)
             }
         };
     }
     // SAFETY: the caller has the instructions.
     unsafe {
         match (cells.lines.len(), cells.column_bit, cells.rule) {
-            (2, Some(0), Rule::Pairs) => walk::<L, 4, 2, 0, PAIRS>(cells, out, mixed),
-            (2, Some(_), Rule::Pairs) => walk::<L, 4, 2, 1, PAIRS>(cells, out, mixed),
-            (4, None, Rule::Pairs) => walk::<L, 4, 4, ROW, PAIRS>(cells, out, mixed),
-            (1, Some(_), Rule::Count) => walk::<L, 2, 1, 0, COUNT>(cells, out, mixed),
-            (2, None, Rule::Count) => walk::<L, 2, 2, ROW, COUNT>(cells, out, mixed),
-            (2, Some(0), Rule::Count) => walk::<L, 4, 2, 0, COUNT>(cells, out, mixed),
-            (2, Some(_), Rule::Count) => walk::<L, 4, 2, 1, COUNT>(cells, out, mixed),
-            (4, None, Rule::Count) => walk::<L, 4, 4, ROW, COUNT>(cells, out, mixed),
-            (4, Some(0), Rule::Count) => walk::<L, 8, 4, 0, COUNT>(cells, out, mixed),
-            (4, Some(1), Rule::Count) => walk::<L, 8, 4, 1, COUNT>(cells, out, mixed),
-            (4, Some(_), Rule::Count) => walk::<L, 8, 4, 2, COUNT>(cells, out, mixed),
-            (8, None, Rule::Count) => walk::<L, 8, 8, ROW, COUNT>(cells, out, mixed),
+            (2, Some(0), Rule::Pairs) => walk::<L, 4, 2, 0, PAIRS>(cells, out, told),
+            (2, Some(_), Rule::Pairs) => walk::<L, 4, 2, 1, PAIRS>(cells, out, told),
+            (4, None, Rule::Pairs) => walk::<L, 4, 4, ROW, PAIRS>(cells, out, told),
+            (1, Some(_), Rule::Count) => walk::<L, 2, 1, 0, COUNT>(cells, out, told),
+            (2, None, Rule::Count) => walk::<L, 2, 2, ROW, COUNT>(cells, out, told),
+            (2, Some(0), Rule::Count) => walk::<L, 4, 2, 0, COUNT>(cells, out, told),
+            (2, Some(_), Rule::Count) => walk::<L, 4, 2, 1, COUNT>(cells, out, told),
+            (4, None, Rule::Count) => walk::<L, 4, 4, ROW, COUNT>(cells, out, told),
+            (4, Some(0), Rule::Count) => walk::<L, 8, 4, 0, COUNT>(cells, out, told),
+            (4, Some(1), Rule::Count) => walk::<L, 8, 4, 1, COUNT>(cells, out, told),
+            (4, Some(_), Rule::Count) => walk::<L, 8, 4, 2, COUNT>(cells, out, told),
+            (8, None, Rule::Count) => walk::<L, 8, 8, ROW, COUNT>(cells, out, told),
             // Here the order of the voxels makes no difference.
             (1, Some(_), Rule::Least { .. }) => least!(L, 2, 1, 0),
             (2, None, Rule::Least { .. }) => least!(L, 2, 2, ROW),
@@ -65,18 +72,25 @@ pub unsafe fn modes<L: Lanes>(cells: Cells<'_, L::Label>, out: Row<'_, L::Label>
 unsafe fn walk<L: Lanes, const CELL: usize, const ROWS: usize, const BIT: usize, const RULE: usize>(
     cells: Cells<'_, L::Label>,
     out: Row<'_, L::Label>,
-    mixed: &mut [u64],
+    told: Told<'_, L::Label>,
 ) -> usize {
+    let Told { mixed, leaders } = told;
     let columns = CELL / ROWS;
     let lanes = L::V::BYTES / size_of::<L::Label>();
     let lines: &[Line<'_, L::Label>; ROWS] = cells.lines.try_into().expect("as many rows as the loop was chosen for");
     let length = lines.iter().map(|line| line.voxels.len()).min().unwrap_or(0);
     let len = out.voxels.len().min(length / columns);
     let out = Out::new(out, len / lanes * lanes);
+    let stride = leaders.len() / 5;
+    let leads = RULE == LEAD || RULE == SPARSE_LEAD;
+    assert!(!leads || len <= stride);
     let unsigned = cells.rule == (Rule::Least { signed: false });
     let flip = if unsigned { L::Label::TOP } else { L::Label::ZERO };
     // SAFETY: the caller has the instructions.
     let (flip, greatest) = unsafe { (L::splat(flip), L::splat(L::Label::TOP ^ L::Label::MOST)) };
+    // The compiler would make two instructions of adding a one that it knows.
+    // SAFETY: as above.
+    let one = unsafe { L::splat(std::hint::black_box(L::Label::from(1))) };
     let (mut behind, mut done) = (0, 0);
     while let Some(i) = next(behind, lanes, len) {
         // SAFETY: i + lanes <= len; each line holds `columns * len` labels and `out` holds `len`.
@@ -101,11 +115,34 @@ unsafe fn walk<L: Lanes, const CELL: usize, const ROWS: usize, const BIT: usize,
                 (PAIRS, true) => sparse_mode_of_pairs::<L>(cell[0], cell[1], cell[2], cell[3]),
                 (COUNT, false) => mode_by_count::<L, CELL, false>(&cell),
                 (COUNT, true) => mode_by_count::<L, CELL, true>(&cell),
+                // Here it pays to look, with all instruction sets.
+                (LEAD, _) if CELL == 8 && L::all(L::equal(differences(&cell), L::V::zero())) => {
+                    cell[0].store(leaders.as_mut_ptr().add(i));
+                    let count = L::splat(L::Label::from(CELL as u8));
+                    [count, L::V::zero(), count]
+                        .iter()
+                        .enumerate()
+                        .for_each(|(k, v)| v.store(leaders.as_mut_ptr().add((k + 2) * stride + i)));
+                    cell[0]
+                }
+                (LEAD, _) => {
+                    let (mode, uniform, ends) = mode_of_sorted::<L, CELL>(&cell, flip);
+                    let told = lead::<L, CELL>(&cell, mode, uniform, ends, one);
+                    told.iter().enumerate().for_each(|(k, v)| v.store(leaders.as_mut_ptr().add(k * stride + i)));
+                    mode
+                }
+                (SPARSE_LEAD, _) => {
+                    let (mode, _) = sparse_least_mode::<L, CELL>(&cell, flip, greatest);
+                    let told = sparse_lead::<L, CELL>(&cell, mode);
+                    told.iter().enumerate().for_each(|(k, v)| v.store(leaders.as_mut_ptr().add(k * stride + i)));
+                    mode
+                }
                 (_, sparse) => {
                     let (mode, uniform) = if sparse {
                         sparse_least_mode::<L, CELL>(&cell, flip, greatest)
                     } else {
-                        mode_of_sorted::<L, CELL>(&cell, flip)
+                        let (mode, uniform, _) = mode_of_sorted::<L, CELL>(&cell, flip);
+                        (mode, uniform)
                     };
                     if RULE == TELL {
                         set(mixed, i, unlike::<L>(uniform));
@@ -234,6 +271,68 @@ unsafe fn sparse_least_mode<L: Lanes, const CELL: usize>(
     }
 }
 
+/// The mode of each cell and another label that is there, if there is one, how often they are there, and how many voxels there are.
+///
+/// # Safety
+/// Needs the instructions.
+#[inline(always)]
+unsafe fn lead<L: Lanes, const CELL: usize>(
+    cell: &[L::V; CELL],
+    mode: L::V,
+    uniform: L::Mask,
+    [least, greatest]: [L::V; 2],
+    one: L::V,
+) -> [L::V; 5] {
+    // SAFETY: the caller has the instructions.
+    unsafe {
+        let zero = L::V::zero();
+        let other = L::select(L::equal(mode, least), greatest, least);
+        let (mut of_mode, mut of_other, mut voxels) = (zero, zero, zero);
+        for &label in cell {
+            of_mode = L::add(of_mode, one, L::equal(label, mode));
+            of_other = L::add(of_other, one, L::equal(label, other));
+            voxels = L::plus(voxels, one);
+        }
+        [mode, other, of_mode, L::select(uniform, zero, of_other), voxels]
+    }
+}
+
+/// As [`lead`], where background is not counted.
+///
+/// # Safety
+/// Needs the instructions.
+#[inline(always)]
+unsafe fn sparse_lead<L: Lanes, const CELL: usize>(cell: &[L::V; CELL], mode: L::V) -> [L::V; 5] {
+    // SAFETY: the caller has the instructions.
+    unsafe {
+        let zero = L::V::zero();
+        let (mut other, mut of_mode, mut of_other, mut background, mut all) = (mode, zero, zero, zero, zero);
+        for &label in cell {
+            let (same, nothing) = (L::equal(label, mode), L::equal(label, zero));
+            of_mode = L::count(of_mode, same);
+            background = L::count(background, nothing);
+            all = L::count(all, L::equal(zero, zero));
+            other = L::select(L::or(same, nothing), other, label);
+        }
+        for &label in cell {
+            of_other = L::count(of_other, L::equal(label, other));
+        }
+        let of_mode = L::select(L::equal(mode, zero), zero, of_mode);
+        let of_other = L::select(L::equal(other, mode), zero, of_other);
+        [mode, other, of_mode, of_other, L::minus(all, background)]
+    }
+}
+
+/// Bits that are not the same in all labels.
+///
+/// # Safety
+/// Needs the instructions.
+#[inline(always)]
+unsafe fn differences<V: Vector, const CELL: usize>(cell: &[V; CELL]) -> V {
+    // SAFETY: the caller has the instructions.
+    unsafe { cell[1..].iter().fold(V::zero(), |bits, label| bits.or(cell[0].xor(*label))) }
+}
+
 /// Where all labels are one.
 ///
 /// # Safety
@@ -261,19 +360,19 @@ macro_rules! sort {
     )*}};
 }
 
-/// As [`sparse_least_mode`], with background, of two, four or eight labels, which are sorted: the mode is then the first of the longest runs.
+/// As [`sparse_least_mode`], with background, of two, four or eight labels, which are sorted: the mode is then the first of the longest runs. Tells the ends, too.
 ///
 /// # Safety
 /// Needs the instructions.
 #[inline(always)]
-unsafe fn mode_of_sorted<L: Lanes, const CELL: usize>(cell: &[L::V; CELL], flip: L::V) -> (L::V, L::Mask) {
+unsafe fn mode_of_sorted<L: Lanes, const CELL: usize>(cell: &[L::V; CELL], flip: L::V) -> (L::V, L::Mask, [L::V; 2]) {
     const { assert!(CELL == 2 || CELL == 4 || CELL == 8) };
     // SAFETY: the caller has the instructions.
     unsafe {
         if L::LOOKS && CELL == 8 {
             let uniform = uniform::<L, CELL>(cell);
             if L::all(uniform) {
-                return (cell[0], uniform);
+                return (cell[0], uniform, [cell[0]; 2]);
             }
         }
         let mut sorted = cell.map(|label| label.xor(flip));
@@ -304,7 +403,7 @@ unsafe fn mode_of_sorted<L: Lanes, const CELL: usize>(cell: &[L::V; CELL], flip:
             let long = (0..4).fold(uniform, |long, i| L::or(long, L::and(runs[i], pairs[i + 3])));
             best = L::select(long, sorted[4], best);
         }
-        (best.xor(flip), uniform)
+        (best.xor(flip), uniform, [sorted[0].xor(flip), sorted[CELL - 1].xor(flip)])
     }
 }
 
@@ -404,13 +503,26 @@ pub unsafe fn count_rows<L: Lanes, const N: usize>(
     // SAFETY: the part of each row is a slice of whole vectors; the caller has the instructions.
     unsafe {
         let labels = labels.map(|label| L::splat(label));
+        let mut sums = [L::V::zero(); N];
+        let one = L::splat(std::hint::black_box(L::Label::from(1)));
         for row in rows {
             for piece in row[first..first + width].chunks_exact(lanes) {
                 let v = L::V::load(piece.as_ptr());
-                for (count, &label) in counts.iter_mut().zip(&labels) {
-                    *count += u64::from(L::bits(L::equal(v, label)).count_ones());
+                for ((sum, count), &label) in sums.iter_mut().zip(&mut counts).zip(&labels) {
+                    let equal = L::equal(v, label);
+                    // Wide lanes do not overflow.
+                    if size_of::<L::Label>() >= 4 {
+                        *sum = L::add(*sum, one, equal);
+                    } else {
+                        *count += u64::from(L::bits(equal).count_ones());
+                    }
                 }
             }
+        }
+        let mut of_lanes = [L::Label::ZERO; 64];
+        for (count, sum) in counts.iter_mut().zip(sums) {
+            sum.store(of_lanes.as_mut_ptr());
+            *count += of_lanes[..lanes].iter().map(|&of_lane| of_lane.into()).sum::<u64>();
         }
     }
     Some(counts)
