@@ -74,7 +74,8 @@ def started() -> Iterator[Server]:
 
 @pytest.fixture
 def alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Take everything away that says something of S3."""
+    """Take everything away that says something of S3, and have no more patience with a server than tests have."""
+    monkeypatch.setattr(storage, "LONG_PATIENCE", storage.PATIENCE)
     for name in [name for name in os.environ if name.startswith("AWS_")]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
@@ -116,6 +117,13 @@ def objects(url: str) -> dict[str, bytes]:
     """Return everything below a URL, by its name."""
     store = ts.KvStore.open(kvstore_spec(kvstore_url(url))).result()
     return {key: store[key] for key in keys(url)}
+
+
+def wait_for_a_task(url: str) -> None:
+    """Wait until a build into a URL has written down that a task is done."""
+    deadline = time.monotonic() + 60
+    while not any(key.endswith(".done") for key in keys(url)) and time.monotonic() < deadline:
+        time.sleep(0.01)
 
 
 def put(url: str, content: bytes) -> None:
@@ -237,10 +245,10 @@ def test_the_page_reads_a_volume_there(bucket: str, started: Server, source: Pat
 def test_a_killed_build_is_resumed_to_the_same_bytes(bucket: str, source: Path, tmp_path: Path) -> None:
     url = f"{bucket}/out"
     running = subprocess.Popen([sys.executable, "-m", "tinybrain", "build", source, url, *ARGUMENTS, "--quiet"])
-    deadline = time.monotonic() + 60
-    while not any(key.endswith(".done") for key in keys(url)) and time.monotonic() < deadline:
-        time.sleep(0.01)
-    running.send_signal(signal.SIGKILL)
+    try:
+        wait_for_a_task(url)
+    finally:
+        running.kill()
     assert running.wait(60) == -signal.SIGKILL
     assert STATE in objects(url)
     with pytest.raises(BuildError, match="out is incomplete"):
@@ -316,7 +324,6 @@ def test_a_server_that_goes_while_it_is_read(
     use(server, monkeypatch)
     bucket = server.make_bucket("bucket")
     save("zarr3", f"{bucket}/in", volume)
-    monkeypatch.setattr(storage, "LONG_PATIENCE", storage.PATIENCE)
     run, ran = tasks.Runner.run, itertools.count()
 
     def until_the_fifth(self: tasks.Runner, phase: int, index: int) -> int:
@@ -344,14 +351,15 @@ def test_ctrl_c_ends_a_build_whose_server_is_gone(alone: None, source: Path, mon
     url = f"{server.make_bucket('bucket')}/out"
     line = [sys.executable, "-m", "tinybrain", "build", source, url, *ARGUMENTS, "--block", "16,16,8"]
     running = subprocess.Popen(line, stderr=subprocess.PIPE, text=True)
-    deadline = time.monotonic() + 60
-    while not any(key.endswith(".done") for key in keys(url)) and time.monotonic() < deadline:
-        time.sleep(0.01)
-    server.end()
-    time.sleep(1)
-    assert running.poll() is None
-    running.send_signal(signal.SIGINT)
-    _, errors = running.communicate(timeout=20)
+    try:
+        wait_for_a_task(url)
+        server.end()
+        time.sleep(1)
+        assert running.poll() is None
+        running.send_signal(signal.SIGINT)
+        _, errors = running.communicate(timeout=20)
+    finally:
+        running.kill()
     assert running.returncode == 130, errors
     assert errors.rstrip().endswith("tinybrain: interrupted")
 
