@@ -81,9 +81,10 @@ impl<'a, T> Panel<'a, T> {
             return Line::here(voxels);
         }
         let (side, ahead) = ((count - 1) * row, AHEAD / panels);
-        let gap = self.pitch.wrapping_sub(self.cols as isize).wrapping_mul(size_of::<T>() as isize);
-        if ((0..64).contains(&gap) || self.rows == 1) && side <= BESIDE {
-            // The rows lie one behind the other, and so does what comes next. Less than a line of memory may be between them.
+        // Less than a line of memory may be between the rows, and channels lie within one another.
+        let reach = self.cols as isize + (64 / size_of::<T>()) as isize;
+        if ((1..reach).contains(&self.pitch) || self.rows == 1) && side <= BESIDE {
+            // The rows lie one behind the other, and so does what comes next.
             let ahead = self.row(first).as_ptr().cast::<i8>().wrapping_add(ahead + side);
             return Line { voxels, ahead, of: count, which: j - first };
         }
