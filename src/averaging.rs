@@ -12,10 +12,10 @@ use crate::cascade::{Folding, Render, Renderer};
 use crate::fold::Summand;
 use crate::grid::{Amounts, Array, Axis, Bytes, Edge, Grid, Interrupted, PANEL};
 use crate::simd::halves::Halves;
-use crate::simd::lines::Line;
+use crate::simd::lines::{CellLines, Line};
 use crate::simd::tiles::Tiles;
 use crate::simd::two_floats::TwoFloats;
-use crate::simd::views::{Bool, Row, Source, Span, Voxel};
+use crate::simd::views::{Bool, PanelMut, Row, Source, Span, Voxel};
 use crate::simd::{Backend, Halving, Isa};
 use crate::sums::{Mean, Quotient};
 use std::marker::PhantomData;
@@ -185,15 +185,15 @@ impl<T: Voxel + Mean<A>, A: Quotient> Render<T, A> for Means<'_> {
         &self,
         isa: I,
         by: &Weight,
-        lines: &[Line<'_, T>; N],
-        sums: &mut [A],
-        counts: &mut [A],
-        out: Row<'_, T>,
+        cells: CellLines<'_, T, N>,
+        sums: &mut PanelMut<'_, A>,
+        counts: &mut PanelMut<'_, A>,
+        out: &mut PanelMut<'_, T>,
     ) {
         if self.0.sparse {
-            T::finish_sparse::<I, FX, KEEP, N>(isa, lines, sums, counts, out);
+            T::finish_sparse::<I, FX, KEEP, N>(isa, cells, sums, counts, out);
         } else {
-            T::finish::<I, FX, KEEP, N>(isa, lines, sums, self.halving(by), out);
+            T::finish::<I, FX, KEEP, N>(isa, cells, sums, self.halving(by), out);
         }
     }
 }

@@ -33,19 +33,19 @@ pub trait Render<T, A>: Renderer {
     /// Writes the voxels of a row; `last`: the last row of its panel.
     fn render<I: Isa>(&self, isa: I, by: &Self::Divisor, last: bool, sums: &[A], counts: &[A], out: Row<'_, T>);
 
-    /// Folds the lines of full cells of `FX` (1 or 2) columns and writes their voxels at once; `KEEP`: sums and counts (if there
-    /// are any) are needed afterwards.
+    /// Folds the lines of full cells of `FX` (1 or 2) columns, row after row, and writes their voxels at once; `KEEP`: sums and
+    /// counts (if there are any) are needed afterwards.
     fn finish<I: Isa, const FX: usize, const KEEP: bool, const N: usize>(
         &self,
         isa: I,
         by: &Self::Divisor,
-        lines: &[Line<'_, T>; N],
-        sums: &mut [A],
-        counts: &mut [A],
-        out: Row<'_, T>,
+        cells: CellLines<'_, T, N>,
+        sums: &mut PanelMut<'_, A>,
+        counts: &mut PanelMut<'_, A>,
+        out: &mut PanelMut<'_, T>,
     );
 
-    /// As [`Render::finish`], of cells of two rows and columns of sums, which are kept.
+    /// Of a row of cells of two rows and columns of sums, which are kept.
     fn finish_up<I: Isa>(
         &self,
         _isa: I,
@@ -124,6 +124,15 @@ impl<A: Sum> Level<A> {
             sums.iter_mut().zip(&*row.voxels).for_each(|(sum, &voxel)| *sum = voxel.lift());
             counts.iter_mut().zip(&*row.voxels).for_each(|(count, &voxel)| *count = voxel.occupied());
         }
+    }
+
+    /// Sums and counts of `rows` rows, or if they are not kept, of the first one, again and again. Without counts, rows of none.
+    fn panels(&mut self, rows: usize, cols: usize, keep: bool) -> [PanelMut<'_, A>; 2] {
+        [&mut self.sums, &mut self.counts].map(|values| match (values.len().min(cols), keep) {
+            (0, _) => PanelMut::repeated(&mut [], rows),
+            (_, true) => PanelMut::dense(&mut values[..rows * cols], cols),
+            (_, false) => PanelMut::repeated(&mut values[..cols], rows),
+        })
     }
 
     /// Sums and counts of row `j`.
@@ -527,15 +536,24 @@ impl<T: Summand<A>, A: Sum, R: Render<T, A>> Whole<'_, '_, T, A, R> {
     fn each<I: Isa, const FX: usize, const KEEP: bool, const N: usize>(self, isa: I) {
         let Whole { render, step, from, level, out, rows, .. } = self;
         let full = (from[0].cols() / FX).min(render.alike(&step.by, step.cols, step.rows).0);
-        for (j, lines) in CellLines::<T, N>::new(from, step.shape.factor[1], rows).enumerate() {
-            let (sums, counts) = level.row(if KEEP { j } else { 0 }, step.cols);
-            let mut out = out.row_mut(j);
+        let cells = CellLines::<T, N>::new(from, step.shape.factor[1], rows);
+        let [mut sums, mut counts] = level.panels(rows, step.cols, KEEP);
+        let counted = full.min(counts.cols());
+        // If there is a last cell beside them, few rows at once: it is made while they are in the first cache.
+        let side = if full < step.cols { SIDE } else { rows };
+        for first in (0..rows).step_by(side) {
+            let part = first..rows.min(first + side);
+            let cells = cells.part(part.clone());
+            let (sums_of, counts_of) = (&mut sums.part(part.clone(), full), &mut counts.part(part.clone(), counted));
+            let out_of = &mut out.part(part.clone(), full);
+            render.finish::<I, FX, KEEP, N>(isa, &step.by, cells, sums_of, counts_of, out_of);
             if full < step.cols {
-                let counts = if counts.is_empty() { &mut [][..] } else { &mut counts[full..] };
-                last_cell(render, step, &lines, &mut sums[full..], counts, out.part(full..full + 1));
+                for (j, lines) in part.zip(cells) {
+                    let (sum, count) = (&mut sums.row_mut(j).voxels[full..], counts.row_mut(j).voxels);
+                    let count = count.get_mut(full..).unwrap_or_default();
+                    last_cell(render, step, &lines, sum, count, out.row_mut(j).part(full..full + 1));
+                }
             }
-            let counts = if counts.is_empty() { counts } else { &mut counts[..full] };
-            render.finish::<I, FX, KEEP, N>(isa, &step.by, &lines, &mut sums[..full], counts, out.part(0..full));
         }
     }
 }

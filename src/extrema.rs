@@ -5,9 +5,9 @@
 use crate::cascade::{Folding, Render, Renderer};
 use crate::fold::{Sum, Summand, few_cells, few_columns};
 use crate::grid::{Array, Bytes, Edge, Grid, Interrupted, PANEL};
-use crate::simd::lines::{Line, behind};
+use crate::simd::lines::{CellLines, Line, behind};
 use crate::simd::tiles::Tiles;
-use crate::simd::views::{Bool, Greatest, Least, Row, Source, Span, Voxel};
+use crate::simd::views::{Bool, Greatest, Least, PanelMut, Row, Source, Span, Voxel};
 use crate::simd::{Backend, Comparable, Isa};
 use std::marker::PhantomData;
 
@@ -120,16 +120,20 @@ impl<T: End<A>, A: Sum> Render<T, A> for Unwrap {
         &self,
         isa: I,
         by: &(),
-        lines: &[Line<'_, T>; N],
-        sums: &mut [A],
-        _counts: &mut [A],
-        mut out: Row<'_, T>,
+        cells: CellLines<'_, T, N>,
+        sums: &mut PanelMut<'_, A>,
+        _counts: &mut PanelMut<'_, A>,
+        out: &mut PanelMut<'_, T>,
     ) {
-        let done = T::fold_vectors::<I, FX, false, N>(isa, lines, sums, Some(out.part(0..sums.len())), KEEP);
-        if done < sums.len() {
-            let rest = behind(lines, FX * done);
-            few_cells(&rest, FX, false, &mut sums[done..], T::lift);
-            self.render(isa, by, false, &sums[done..], &[], out.part(done..sums.len()));
+        for (j, lines) in cells.enumerate() {
+            let (sums, mut out) = (sums.row_mut(j).voxels, out.row_mut(j));
+            let all = out.voxels.len();
+            let done = T::fold_vectors::<I, FX, false, N>(isa, &lines, sums, Some(out.part(0..all)), KEEP);
+            if done < all {
+                let rest = behind(&lines, FX * done);
+                few_cells(&rest, FX, false, &mut sums[done..], T::lift);
+                self.render(isa, by, false, &sums[done..], &[], out.part(done..all));
+            }
         }
     }
 }

@@ -5,9 +5,9 @@
 
 use crate::fold::{Sum, Summand, few_cells, few_columns, few_first, prime, rest_of_cells};
 use crate::simd::halves::Halves;
-use crate::simd::lines::{Line, behind};
+use crate::simd::lines::{CellLines, Line, behind};
 use crate::simd::two_floats::TwoFloats;
-use crate::simd::views::{Bool, Panel, Row};
+use crate::simd::views::{Bool, Panel, PanelMut, Row};
 use crate::simd::{FOLDED, Halving, Isa};
 
 mod two_words;
@@ -95,16 +95,19 @@ pub trait Mean<A: Quotient>: Summand<A> {
     #[inline(always)]
     fn finish<I: Isa, const FX: usize, const KEEP: bool, const N: usize>(
         isa: I,
-        lines: &[Line<'_, Self>; N],
-        sums: &mut [A],
+        cells: CellLines<'_, Self, N>,
+        sums: &mut PanelMut<'_, A>,
         by: Halving,
-        mut out: Row<'_, Self>,
+        out: &mut PanelMut<'_, Self>,
     ) {
-        let done = Self::finish_vectors::<I, FX, KEEP, N>(isa, lines, sums, by, out.part(0..sums.len()));
-        if done < sums.len() {
-            let rest = behind(lines, FX * done);
-            few_cells(&rest, FX, false, &mut sums[done..], Self::lift);
-            halve_few(&sums[done..], by, &mut out.voxels[done..sums.len()]);
+        let done = Self::finish_vectors::<I, FX, KEEP, N>(isa, cells, sums, by, out);
+        if done < out.cols() {
+            for (j, lines) in cells.enumerate() {
+                let (sums, out) = (sums.row_mut(j), out.row_mut(j));
+                let sums = &mut sums.voxels[done..];
+                few_cells(&behind(&lines, FX * done), FX, false, sums, Self::lift);
+                halve_few(sums, by, &mut out.voxels[done..]);
+            }
         }
     }
 
@@ -112,17 +115,22 @@ pub trait Mean<A: Quotient>: Summand<A> {
     #[inline(always)]
     fn finish_sparse<I: Isa, const FX: usize, const KEEP: bool, const N: usize>(
         isa: I,
-        lines: &[Line<'_, Self>; N],
-        sums: &mut [A],
-        counts: &mut [A],
-        mut out: Row<'_, Self>,
+        cells: CellLines<'_, Self, N>,
+        sums: &mut PanelMut<'_, A>,
+        counts: &mut PanelMut<'_, A>,
+        out: &mut PanelMut<'_, Self>,
     ) {
-        let done = Self::finish_sparse_vectors::<I, FX, KEEP, N>(isa, lines, sums, counts, out.part(0..sums.len()));
-        if done < sums.len() {
-            let rest = behind(lines, FX * done);
-            few_cells(&rest, FX, false, &mut sums[done..], Self::lift);
-            few_cells(&rest, FX, false, &mut counts[done..], Self::occupied);
-            Self::divide(isa, &sums[done..], &counts[done..], out.part(done..sums.len()));
+        let done = Self::finish_sparse_vectors::<I, FX, KEEP, N>(isa, cells, sums, counts, out);
+        if done < out.cols() {
+            for (j, lines) in cells.enumerate() {
+                let (sums, counts, mut out) = (sums.row_mut(j), counts.row_mut(j), out.row_mut(j));
+                let (sums, counts) = (&mut sums.voxels[done..], &mut counts.voxels[done..]);
+                let rest = behind(&lines, FX * done);
+                few_cells(&rest, FX, false, sums, Self::lift);
+                few_cells(&rest, FX, false, counts, Self::occupied);
+                let end = out.voxels.len();
+                Self::divide(isa, sums, counts, out.part(done..end));
+            }
         }
     }
 
@@ -159,10 +167,10 @@ pub trait Mean<A: Quotient>: Summand<A> {
     #[inline(always)]
     fn finish_vectors<I: Isa, const FX: usize, const KEEP: bool, const N: usize>(
         _isa: I,
-        _lines: &[Line<'_, Self>; N],
-        _sums: &mut [A],
+        _cells: CellLines<'_, Self, N>,
+        _sums: &mut PanelMut<'_, A>,
         _by: Halving,
-        _out: Row<'_, Self>,
+        _out: &mut PanelMut<'_, Self>,
     ) -> usize {
         0
     }
@@ -171,10 +179,10 @@ pub trait Mean<A: Quotient>: Summand<A> {
     #[inline(always)]
     fn finish_sparse_vectors<I: Isa, const FX: usize, const KEEP: bool, const N: usize>(
         _isa: I,
-        _lines: &[Line<'_, Self>; N],
-        _sums: &mut [A],
-        _counts: &mut [A],
-        _out: Row<'_, Self>,
+        _cells: CellLines<'_, Self, N>,
+        _sums: &mut PanelMut<'_, A>,
+        _counts: &mut PanelMut<'_, A>,
+        _out: &mut PanelMut<'_, Self>,
     ) -> usize {
         0
     }
@@ -217,22 +225,22 @@ macro_rules! means {
                 #[inline(always)]
                 fn finish_vectors<I: Isa, const FX: usize, const KEEP: bool, const N: usize>(
                     isa: I,
-                    lines: &[Line<'_, Self>; N],
-                    sums: &mut [$sum],
+                    cells: CellLines<'_, Self, N>,
+                    sums: &mut PanelMut<'_, $sum>,
                     by: Halving,
-                    out: Row<'_, Self>,
+                    out: &mut PanelMut<'_, Self>,
                 ) -> usize {
-                    isa.finish_sums::<$t, FX, KEEP, N>(lines, sums, by, out)
+                    isa.finish_sums::<$t, FX, KEEP, N>(cells, sums, by, out)
                 }
                 #[inline(always)]
                 fn finish_sparse_vectors<I: Isa, const FX: usize, const KEEP: bool, const N: usize>(
                     isa: I,
-                    lines: &[Line<'_, Self>; N],
-                    sums: &mut [$sum],
-                    counts: &mut [$sum],
-                    out: Row<'_, Self>,
+                    cells: CellLines<'_, Self, N>,
+                    sums: &mut PanelMut<'_, $sum>,
+                    counts: &mut PanelMut<'_, $sum>,
+                    out: &mut PanelMut<'_, Self>,
                 ) -> usize {
-                    isa.finish_sparse::<$t, FX, KEEP, N>(lines, sums, counts, out)
+                    isa.finish_sparse::<$t, FX, KEEP, N>(cells, sums, counts, out)
                 }
                 $(
                     const DIVIDES: bool = true;

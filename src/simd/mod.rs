@@ -21,11 +21,11 @@ mod vectors;
 pub mod views;
 
 use halves::Halves;
-use lines::Line;
+use lines::{CellLines, Line};
 use std::ops::{Add, BitOr, BitXor};
 use std::sync::OnceLock;
 use two_floats::TwoFloats;
-use views::{Row, Voxel};
+use views::{PanelMut, Row, Voxel};
 
 /// A loop over voxels, written once and compiled for every instruction set.
 ///
@@ -334,10 +334,10 @@ pub trait Isa: Copy {
     #[inline(always)]
     fn finish_sums<T: Widen, const FX: usize, const KEEP: bool, const N: usize>(
         self,
-        _lines: &[Line<'_, T>; N],
-        _sums: &mut [T::Wide],
+        _cells: CellLines<'_, T, N>,
+        _sums: &mut PanelMut<'_, T::Wide>,
         _by: Halving,
-        _out: Row<'_, T>,
+        _out: &mut PanelMut<'_, T>,
     ) -> usize {
         0
     }
@@ -358,10 +358,10 @@ pub trait Isa: Copy {
     #[inline(always)]
     fn finish_sparse<T: Widen, const FX: usize, const KEEP: bool, const N: usize>(
         self,
-        _lines: &[Line<'_, T>; N],
-        _sums: &mut [T::Wide],
-        _counts: &mut [T::Wide],
-        _out: Row<'_, T>,
+        _cells: CellLines<'_, T, N>,
+        _sums: &mut PanelMut<'_, T::Wide>,
+        _counts: &mut PanelMut<'_, T::Wide>,
+        _out: &mut PanelMut<'_, T>,
     ) -> usize {
         0
     }

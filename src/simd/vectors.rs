@@ -12,8 +12,8 @@ pub use columns::{byte_cells, cells_of_sums, wide_cells};
 pub use folds::{sums, wider_sums};
 pub use modes::{compare, count_rows, find, modes, tell_apart};
 
-use super::lines::Line;
-use super::views::{Row, Voxel};
+use super::lines::{CellLines, Line};
+use super::views::{PanelMut, Row, Voxel};
 use super::{Halving, Label};
 
 /// A vector register.
@@ -345,30 +345,99 @@ pub fn next(i: usize, lanes: usize, len: usize) -> Option<usize> {
 /// Needs the instructions.
 #[inline(always)]
 pub unsafe fn finish_sums<P: Pairs, const FX: usize, const KEEP: bool, const ROWS: usize>(
-    lines: &[Line<'_, P::Voxel>; ROWS],
-    sums: &mut [P::Wide],
+    all: CellLines<'_, P::Voxel, ROWS>,
+    sums: &mut PanelMut<'_, P::Wide>,
     by: Halving,
-    out: Row<'_, P::Voxel>,
+    out: &mut PanelMut<'_, P::Voxel>,
 ) -> usize {
     let lanes = VectorOf::<P>::BYTES / size_of::<P::Voxel>();
-    let len = sums.len().min(length(lines) / FX).min(out.voxels.len());
-    let out = Out::new(out, len / lanes * lanes);
-    let (mut i, mut done) = (0, 0);
-    while let Some(at) = next(i, lanes, len) {
-        // SAFETY: at + lanes <= len, and FX len voxels are in each line, len in the sums and in the row.
+    let len = sums.cols().min(all.cols() / FX).min(out.cols());
+    if len < lanes {
+        if FX == 2
+            && 2 * len == lanes
+            && all.cols() == lanes
+            && all.rows() > 1
+            && out.is_dense()
+            && (!KEEP || sums.is_dense())
+        {
+            // SAFETY: the caller has the instructions; the rest was looked at.
+            unsafe { finish_two_rows::<P, KEEP, ROWS>(all, sums, by, out) };
+            return len;
+        }
+        return 0;
+    }
+    for (j, lines) in all.enumerate() {
+        let out = Out::new(out.row_mut(j), len / lanes * lanes);
+        let mut i = 0;
+        while let Some(at) = next(i, lanes, len) {
+            i += lanes;
+            // SAFETY: at + lanes <= len, and FX len voxels are in each line, len in the sums and in the row.
+            unsafe {
+                let (low, high) = cells::<P, FX, false, ROWS>(&lines, at);
+                if KEEP {
+                    let to = sums.row_mut(j).voxels.as_mut_ptr().add(at);
+                    low.store(to);
+                    high.store(to.add(lanes / 2));
+                }
+                again(&lines, FX * at, FX * VectorOf::<P>::BYTES);
+                out.put(at, P::narrow(low, high, by));
+            }
+        }
+    }
+    len
+}
+
+/// As [`finish_sums`], of two rows at a time, where each of their lines is a vector: pairs of them make half a vector.
+///
+/// # Safety
+/// Needs the instructions; lines are a vector long, there are two rows of cells at least, and they lie one behind the other in
+/// the output, as do the sums, if they are kept.
+#[inline(always)]
+unsafe fn finish_two_rows<P: Pairs, const KEEP: bool, const ROWS: usize>(
+    all: CellLines<'_, P::Voxel, ROWS>,
+    sums: &mut PanelMut<'_, P::Wide>,
+    by: Halving,
+    out: &mut PanelMut<'_, P::Voxel>,
+) {
+    let lanes = VectorOf::<P>::BYTES / size_of::<P::Voxel>();
+    let mut i = 0;
+    while let Some(j) = next(i, 2, all.rows()) {
+        i += 2;
+        let lines = [all.row(j), all.row(j + 1)];
+        // SAFETY: the caller's promise.
         unsafe {
-            let (low, high) = cells::<P, FX, false, ROWS>(lines, at);
+            let (low, high) = (row_of_pairs::<P, ROWS>(&lines[0]), row_of_pairs::<P, ROWS>(&lines[1]));
             if KEEP {
-                let to = sums.as_mut_ptr().add(at);
+                let to = sums.two_rows(j).voxels.as_mut_ptr();
                 low.store(to);
                 high.store(to.add(lanes / 2));
             }
-            again(lines, FX * at, FX * VectorOf::<P>::BYTES);
-            out.put(at, P::narrow(low, high, by));
+            lines.iter().for_each(|lines| again(lines, 0, VectorOf::<P>::BYTES));
+            Out::new(out.two_rows(j), lanes).put(0, P::narrow(low, high, by));
         }
-        (i, done) = (i + lanes, len);
     }
-    done
+}
+
+/// As [`cells`], of all pairs of lines that are a vector long.
+///
+/// # Safety
+/// Needs the instructions; so long are the lines.
+#[inline(always)]
+unsafe fn row_of_pairs<P: Pairs, const ROWS: usize>(lines: &[Line<'_, P::Voxel>; ROWS]) -> VectorOf<P> {
+    again(lines, 0, VectorOf::<P>::BYTES);
+    // SAFETY: the caller's promise.
+    unsafe {
+        let mut sums = [VectorOf::<P>::zero(); ROWS];
+        for (sums, line) in sums.iter_mut().zip(lines) {
+            *sums = P::pairs(VectorOf::<P>::load(line.voxels.as_ptr()));
+        }
+        match sums[..] {
+            [a] => a,
+            [a, b] => P::Sums::plus(a, b),
+            [a, b, c, d] => P::Sums::plus(P::Sums::plus(a, b), P::Sums::plus(c, d)),
+            _ => unreachable!("as many lines as are read side by side"),
+        }
+    }
 }
 
 /// Asks for the same once more: requests that find the processor's list of them full are dropped, and a moment later there is room.
@@ -426,36 +495,42 @@ pub unsafe fn finish_adjacent<P: Pairs>(
 /// Needs the instructions.
 #[inline(always)]
 pub unsafe fn finish_sparse<P: Pairs, const FX: usize, const KEEP: bool, const ROWS: usize>(
-    lines: &[Line<'_, P::Voxel>; ROWS],
-    sums: &mut [P::Wide],
-    counts: &mut [P::Wide],
-    out: Row<'_, P::Voxel>,
+    all: CellLines<'_, P::Voxel, ROWS>,
+    sums: &mut PanelMut<'_, P::Wide>,
+    counts: &mut PanelMut<'_, P::Wide>,
+    out: &mut PanelMut<'_, P::Voxel>,
 ) -> usize {
     if !P::DIVIDES {
         return 0;
     }
     const { assert!(FX * ROWS <= 8, "as many as `quotients` can count") };
     let lanes = VectorOf::<P>::BYTES / size_of::<P::Voxel>();
-    let len = sums.len().min(counts.len()).min(length(lines) / FX).min(out.voxels.len());
-    let out = Out::new(out, len / lanes * lanes);
-    let (mut i, mut done) = (0, 0);
-    while let Some(at) = next(i, lanes, len) {
-        // SAFETY: at + lanes <= len, and FX len voxels are in each line, len in the sums, the counts and the row.
-        unsafe {
-            let (low, high) = cells::<P, FX, false, ROWS>(lines, at);
-            let (few, more) = cells::<P, FX, true, ROWS>(lines, at);
-            if KEEP {
-                let (to, count) = (sums.as_mut_ptr().add(at), counts.as_mut_ptr().add(at));
-                low.store(to);
-                high.store(to.add(lanes / 2));
-                few.store(count);
-                more.store(count.add(lanes / 2));
-            }
-            out.put(at, P::quotients(low, high, few, more));
-        }
-        (i, done) = (i + lanes, len);
+    let len = sums.cols().min(counts.cols()).min(all.cols() / FX).min(out.cols());
+    if len < lanes {
+        return 0;
     }
-    done
+    for (j, lines) in all.enumerate() {
+        let out = Out::new(out.row_mut(j), len / lanes * lanes);
+        let mut i = 0;
+        while let Some(at) = next(i, lanes, len) {
+            i += lanes;
+            // SAFETY: at + lanes <= len, and FX len voxels are in each line, len in the sums, the counts and the row.
+            unsafe {
+                let (low, high) = cells::<P, FX, false, ROWS>(&lines, at);
+                let (few, more) = cells::<P, FX, true, ROWS>(&lines, at);
+                if KEEP {
+                    let to = sums.row_mut(j).voxels.as_mut_ptr().add(at);
+                    low.store(to);
+                    high.store(to.add(lanes / 2));
+                    let to = counts.row_mut(j).voxels.as_mut_ptr().add(at);
+                    few.store(to);
+                    more.store(to.add(lanes / 2));
+                }
+                out.put(at, P::quotients(low, high, few, more));
+            }
+        }
+    }
+    len
 }
 
 /// Minima or maxima of cells of `FX` (1 or 2) columns, set or folded onto what is there, and written to `out` if it is given.

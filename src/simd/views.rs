@@ -166,6 +166,26 @@ impl<'a, T> PanelMut<'a, T> {
         }
     }
 
+    /// So many rows, all of which are the same: for what nobody looks at afterwards.
+    #[inline]
+    pub fn repeated(row: &'a mut [T], rows: usize) -> Self {
+        PanelMut { pitch: 0, rows, cols: row.len(), ..PanelMut::dense(row, 0) }
+    }
+
+    /// The first columns of some rows.
+    #[inline(always)]
+    pub fn part(&mut self, rows: Range<usize>, cols: usize) -> PanelMut<'_, T> {
+        assert!(rows.start <= rows.end && rows.end <= self.rows && cols <= self.cols);
+        let origin = self.origin.wrapping_offset(rows.start as isize * self.pitch);
+        PanelMut { origin, rows: rows.len(), cols, lent: PhantomData, ..*self }
+    }
+
+    /// Whether the rows lie one behind the other.
+    #[inline(always)]
+    pub(super) fn is_dense(&self) -> bool {
+        self.pitch == self.cols as isize
+    }
+
     /// Number of rows.
     #[inline(always)]
     pub fn rows(&self) -> usize {
@@ -189,6 +209,16 @@ impl<'a, T> PanelMut<'a, T> {
         assert!(j < self.rows);
         // SAFETY: as in `Panel::row`; the rows do not overlap, and `&mut self` lends one at a time.
         let voxels = unsafe { std::slice::from_raw_parts_mut(self.origin.offset(j as isize * self.pitch), self.cols) };
+        Row { voxels, streams: self.streams }
+    }
+
+    /// Rows `j` and `j + 1` as one, if rows lie one behind the other.
+    #[inline(always)]
+    pub(super) fn two_rows(&mut self, j: usize) -> Row<'_, T> {
+        assert!(self.pitch == self.cols as isize && j + 1 < self.rows);
+        // SAFETY: as above, of two rows without a gap.
+        let voxels =
+            unsafe { std::slice::from_raw_parts_mut(self.origin.offset(j as isize * self.pitch), 2 * self.cols) };
         Row { voxels, streams: self.streams }
     }
 }

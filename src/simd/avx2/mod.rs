@@ -16,9 +16,9 @@ pub use sums::{
     TwoFloatsSums, U8Pairs, U16Pairs, U32Pairs, U64Pairs, WordSums,
 };
 
-use super::lines::Line;
+use super::lines::{CellLines, Line};
 use super::vectors::{self, Octets, Vector};
-use super::views::{Row, Voxel};
+use super::views::{PanelMut, Row, Voxel};
 use super::{Adjacent, Cells, Comparable, Found, Halving, Isa, Kernel, Label, PIECE, Widen, scalar};
 use std::arch::x86_64::*;
 
@@ -109,13 +109,13 @@ impl Isa for Avx2 {
     #[inline(always)]
     fn finish_sums<T: Widen, const FX: usize, const KEEP: bool, const N: usize>(
         self,
-        lines: &[Line<'_, T>; N],
-        sums: &mut [T::Wide],
+        cells: CellLines<'_, T, N>,
+        sums: &mut PanelMut<'_, T::Wide>,
         by: Halving,
-        out: Row<'_, T>,
+        out: &mut PanelMut<'_, T>,
     ) -> usize {
         // SAFETY: `self` is the proof that the instructions are there.
-        unsafe { vectors::finish_sums::<T::Avx2, FX, KEEP, N>(lines, sums, by, out) }
+        unsafe { vectors::finish_sums::<T::Avx2, FX, KEEP, N>(cells, sums, by, out) }
     }
 
     #[inline(always)]
@@ -133,13 +133,13 @@ impl Isa for Avx2 {
     #[inline(always)]
     fn finish_sparse<T: Widen, const FX: usize, const KEEP: bool, const N: usize>(
         self,
-        lines: &[Line<'_, T>; N],
-        sums: &mut [T::Wide],
-        counts: &mut [T::Wide],
-        out: Row<'_, T>,
+        cells: CellLines<'_, T, N>,
+        sums: &mut PanelMut<'_, T::Wide>,
+        counts: &mut PanelMut<'_, T::Wide>,
+        out: &mut PanelMut<'_, T>,
     ) -> usize {
         // SAFETY: `self` is the proof that the instructions are there.
-        unsafe { vectors::finish_sparse::<T::Avx2, FX, KEEP, N>(lines, sums, counts, out) }
+        unsafe { vectors::finish_sparse::<T::Avx2, FX, KEEP, N>(cells, sums, counts, out) }
     }
 
     #[inline(always)]

@@ -16,9 +16,9 @@ pub use sums::{
 };
 
 use super::avx2::cells;
-use super::lines::Line;
+use super::lines::{CellLines, Line};
 use super::vectors::{self, Octets, Vector};
-use super::views::{Row, Voxel};
+use super::views::{PanelMut, Row, Voxel};
 use super::{Adjacent, Cells, Comparable, Found, Halving, Isa, Kernel, Label, PIECE, Widen, scalar};
 use std::arch::x86_64::*;
 
@@ -148,17 +148,17 @@ impl Isa for Avx512 {
     #[inline(always)]
     fn finish_sums<T: Widen, const FX: usize, const KEEP: bool, const N: usize>(
         self,
-        lines: &[Line<'_, T>; N],
-        sums: &mut [T::Wide],
+        cells: CellLines<'_, T, N>,
+        sums: &mut PanelMut<'_, T::Wide>,
         by: Halving,
-        out: Row<'_, T>,
+        out: &mut PanelMut<'_, T>,
     ) -> usize {
         // SAFETY: `self` is the proof that the instructions are there, and those of AVX2.
         unsafe {
-            if sums.len() < VECTOR / size_of::<T>() {
-                return vectors::finish_sums::<T::Avx2, FX, KEEP, N>(lines, sums, by, out);
+            match vectors::finish_sums::<T::Avx512, FX, KEEP, N>(cells, sums, by, out) {
+                0 => vectors::finish_sums::<T::Avx2, FX, KEEP, N>(cells, sums, by, out),
+                done => done,
             }
-            vectors::finish_sums::<T::Avx512, FX, KEEP, N>(lines, sums, by, out)
         }
     }
 
@@ -182,17 +182,17 @@ impl Isa for Avx512 {
     #[inline(always)]
     fn finish_sparse<T: Widen, const FX: usize, const KEEP: bool, const N: usize>(
         self,
-        lines: &[Line<'_, T>; N],
-        sums: &mut [T::Wide],
-        counts: &mut [T::Wide],
-        out: Row<'_, T>,
+        cells: CellLines<'_, T, N>,
+        sums: &mut PanelMut<'_, T::Wide>,
+        counts: &mut PanelMut<'_, T::Wide>,
+        out: &mut PanelMut<'_, T>,
     ) -> usize {
         // SAFETY: `self` is the proof that the instructions are there, and those of AVX2.
         unsafe {
-            if sums.len() < VECTOR / size_of::<T>() {
-                return vectors::finish_sparse::<T::Avx2, FX, KEEP, N>(lines, sums, counts, out);
+            if sums.cols() < VECTOR / size_of::<T>() {
+                return vectors::finish_sparse::<T::Avx2, FX, KEEP, N>(cells, sums, counts, out);
             }
-            vectors::finish_sparse::<T::Avx512, FX, KEEP, N>(lines, sums, counts, out)
+            vectors::finish_sparse::<T::Avx512, FX, KEEP, N>(cells, sums, counts, out)
         }
     }
 
