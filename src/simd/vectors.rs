@@ -15,6 +15,7 @@ pub use modes::{compare, count_rows, find, modes, tell_apart};
 use super::lines::{CellLines, Line};
 use super::views::{PanelMut, Row, Voxel};
 use super::{Halving, Label};
+use std::mem::MaybeUninit;
 
 /// A vector register.
 ///
@@ -35,6 +36,10 @@ pub trait Vector: Copy {
     unsafe fn reorder(self, order: Self::Order) -> Self;
     unsafe fn load<T>(at: *const T) -> Self;
     unsafe fn store<T>(self, at: *mut T);
+    /// The first bytes, at most a vector, and zeros behind them.
+    unsafe fn load_few<T>(at: *const T, bytes: usize) -> Self;
+    /// The first bytes, at most a vector.
+    unsafe fn store_few<T>(self, at: *mut T, bytes: usize);
     /// Past the caches; `at` is aligned to 16 bytes, because that is as far as numpy aligns its arrays.
     unsafe fn stream<T>(self, at: *mut T);
 }
@@ -128,28 +133,87 @@ pub trait Order {
 }
 
 /// Where vectors of a row are written: past the caches, if the row wants it and that can be done vector by vector; a rest
-/// would be slower than what it saves.
-struct Out<T> {
+/// would be slower than what it saves. What is behind a row that is `SHORT`, less than a vector, stays as it is.
+struct Out<T, const SHORT: bool> {
     origin: *mut T,
+    len: usize,
     streams: bool,
 }
 
-impl<T: Voxel> Out<T> {
+impl<T: Voxel, const SHORT: bool> Out<T, SHORT> {
+    /// Of the row, `full` voxels are full vectors.
     #[inline(always)]
     fn new(row: Row<'_, T>, full: usize) -> Self {
         let streams = row.streams && row.voxels.len() == full && row.voxels.as_ptr().align_offset(16) == 0;
-        Out { origin: row.voxels.as_mut_ptr(), streams }
+        Out { origin: row.voxels.as_mut_ptr(), len: row.voxels.len(), streams }
+    }
+
+    /// Bytes of a vector from voxel `i` on that are in the row, if it is short.
+    #[inline(always)]
+    fn left<V: Vector>(&self, i: usize) -> usize {
+        (self.len.saturating_sub(i) * size_of::<T>()).min(V::BYTES)
     }
 
     /// # Safety
-    /// A vector from voxel `i` on is within the row.
+    /// Needs the instructions; a vector from voxel `i` on is within the row, or it is short.
     #[inline(always)]
     unsafe fn put<V: Vector>(&self, i: usize, v: V) {
-        // SAFETY: the caller's promise.
+        let at = self.origin.wrapping_add(i);
+        // SAFETY: the caller's promise; of a short row no more than is left.
         unsafe {
-            let at = self.origin.add(i);
-            if self.streams { v.stream(at) } else { v.store(at) }
+            if SHORT {
+                v.store_few(at, self.left::<V>(i));
+            } else if self.streams {
+                v.stream(at);
+            } else {
+                v.store(at);
+            }
         }
+    }
+
+    /// What is there, and zeros behind a short row.
+    ///
+    /// # Safety
+    /// As [`Out::put`].
+    #[inline(always)]
+    unsafe fn get<V: Vector>(&self, i: usize) -> V {
+        let at = self.origin.wrapping_add(i);
+        // SAFETY: as in `put`.
+        unsafe { if SHORT { V::load_few(at, self.left::<V>(i)) } else { V::load(at) } }
+    }
+}
+
+/// Room for lines that are shorter than what is read of them at once: up to two vectors.
+#[repr(align(64))]
+struct Padded<const ROWS: usize>([MaybeUninit<[u8; 128]>; ROWS]);
+
+impl<const ROWS: usize> Padded<ROWS> {
+    #[inline(always)]
+    fn new() -> Self {
+        Padded([const { MaybeUninit::uninit() }; ROWS])
+    }
+
+    /// The lines, with zeros behind them up to `FX` vectors.
+    ///
+    /// # Safety
+    /// Needs the instructions.
+    #[inline(always)]
+    unsafe fn fill<V: Vector, T: Voxel, const FX: usize>(&mut self, lines: &[Line<'_, T>]) -> [Line<'_, T>; ROWS] {
+        const { assert!(FX * V::BYTES <= 128 && align_of::<T>() <= 64) };
+        let mut padded = [Line::here(&[]); ROWS];
+        for ((padded, room), line) in padded.iter_mut().zip(&mut self.0).zip(lines) {
+            let (from, bytes, room) = (line.voxels.as_ptr(), size_of_val(line.voxels), room.as_mut_ptr().cast::<u8>());
+            // SAFETY: so much of the line is read, and `FX` vectors of the room, which are aligned, are written before they are lent.
+            *padded = Line::here(unsafe {
+                V::load_few(from, bytes.min(V::BYTES)).store(room);
+                if FX == 2 {
+                    V::load_few(from.wrapping_byte_add(V::BYTES), bytes.saturating_sub(V::BYTES).min(V::BYTES))
+                        .store(room.add(V::BYTES));
+                }
+                std::slice::from_raw_parts(room.cast(), FX * V::BYTES / size_of::<T>())
+            });
+        }
+        padded
     }
 }
 
@@ -315,7 +379,7 @@ unsafe fn adjacent_of<S: Sums, A, const ADD: bool, const ROWS: usize>(
 pub unsafe fn narrow<P: Pairs>(sums: &[P::Wide], by: Halving, out: Row<'_, P::Voxel>) -> usize {
     let lanes = VectorOf::<P>::BYTES / size_of::<P::Voxel>();
     let full = sums.len().min(out.voxels.len()) / lanes * lanes;
-    let out = Out::new(out, full);
+    let out = Out::<_, false>::new(out, full);
     for i in (0..full).step_by(lanes) {
         // SAFETY: i + lanes <= sums.len() and out.len(), by `full`.
         unsafe {
@@ -350,34 +414,46 @@ pub unsafe fn finish_sums<P: Pairs, const FX: usize, const KEEP: bool, const ROW
     by: Halving,
     out: &mut PanelMut<'_, P::Voxel>,
 ) -> usize {
+    // SAFETY: the caller has the instructions.
+    unsafe {
+        if out.cols() * size_of::<P::Voxel>() < VectorOf::<P>::BYTES {
+            finish_rows::<P, FX, KEEP, ROWS, true>(all, sums, by, out)
+        } else {
+            finish_rows::<P, FX, KEEP, ROWS, false>(all, sums, by, out)
+        }
+    }
+}
+
+/// As [`finish_sums`], of rows that are `SHORT`, less than a vector, or not.
+///
+/// # Safety
+/// Needs the instructions.
+#[inline(always)]
+unsafe fn finish_rows<P: Pairs, const FX: usize, const KEEP: bool, const ROWS: usize, const SHORT: bool>(
+    all: CellLines<'_, P::Voxel, ROWS>,
+    sums: &mut PanelMut<'_, P::Wide>,
+    by: Halving,
+    out: &mut PanelMut<'_, P::Voxel>,
+) -> usize {
     let lanes = VectorOf::<P>::BYTES / size_of::<P::Voxel>();
     let len = sums.cols().min(all.cols() / FX).min(out.cols());
-    if len < lanes {
-        if FX == 2
-            && 2 * len == lanes
-            && all.cols() == lanes
-            && all.rows() > 1
-            && out.is_dense()
-            && (!KEEP || sums.is_dense())
-        {
-            // SAFETY: the caller has the instructions; the rest was looked at.
-            unsafe { finish_two_rows::<P, KEEP, ROWS>(all, sums, by, out) };
-            return len;
-        }
-        return 0;
-    }
-    for (j, lines) in all.enumerate() {
-        let out = Out::new(out.row_mut(j), len / lanes * lanes);
-        let mut i = 0;
-        while let Some(at) = next(i, lanes, len) {
-            i += lanes;
-            // SAFETY: at + lanes <= len, and FX len voxels are in each line, len in the sums and in the row.
-            unsafe {
+    assert!(SHORT == (len < lanes));
+    let (full, mut room) = (len / lanes * lanes, Padded::new());
+    for (j, mut lines) in all.enumerate() {
+        let out = Out::<_, SHORT>::new(out.row_mut(j), full);
+        // SAFETY: at + lanes <= len, and FX len voxels are in each line; or it is padded, to FX vectors.
+        unsafe {
+            if SHORT {
+                lines = room.fill::<VectorOf<P>, _, FX>(&lines);
+            }
+            let mut i = 0;
+            while let Some(at) = next(i, lanes, if SHORT { lanes } else { len }) {
+                i += lanes;
                 let (low, high) = cells::<P, FX, false, ROWS>(&lines, at);
                 if KEEP {
-                    let to = sums.row_mut(j).voxels.as_mut_ptr().add(at);
-                    low.store(to);
-                    high.store(to.add(lanes / 2));
+                    let sums = Out::<_, SHORT>::new(sums.row_mut(j), full);
+                    sums.put(at, low);
+                    sums.put(at + lanes / 2, high);
                 }
                 again(&lines, FX * at, FX * VectorOf::<P>::BYTES);
                 out.put(at, P::narrow(low, high, by));
@@ -387,35 +463,40 @@ pub unsafe fn finish_sums<P: Pairs, const FX: usize, const KEEP: bool, const ROW
     len
 }
 
-/// As [`finish_sums`], of two rows at a time, where each of their lines is a vector: pairs of them make half a vector.
+/// As [`finish_sums`], of two rows at a time, where each of their lines is a vector, so that pairs make half of one; nothing where they
+/// are not, or where rows do not lie one behind the other.
 ///
 /// # Safety
-/// Needs the instructions; lines are a vector long, there are two rows of cells at least, and they lie one behind the other in
-/// the output, as do the sums, if they are kept.
+/// Needs the instructions.
 #[inline(always)]
-unsafe fn finish_two_rows<P: Pairs, const KEEP: bool, const ROWS: usize>(
+pub unsafe fn finish_two_rows<P: Pairs, const FX: usize, const KEEP: bool, const ROWS: usize>(
     all: CellLines<'_, P::Voxel, ROWS>,
     sums: &mut PanelMut<'_, P::Wide>,
     by: Halving,
     out: &mut PanelMut<'_, P::Voxel>,
-) {
+) -> usize {
     let lanes = VectorOf::<P>::BYTES / size_of::<P::Voxel>();
+    let halves = FX == 2 && all.cols() == lanes && out.cols() == lanes / 2 && all.rows() > 1;
+    if !halves || !out.is_dense() || (KEEP && !(sums.is_dense() && sums.cols() == lanes / 2)) {
+        return 0;
+    }
     let mut i = 0;
     while let Some(j) = next(i, 2, all.rows()) {
         i += 2;
         let lines = [all.row(j), all.row(j + 1)];
-        // SAFETY: the caller's promise.
+        // SAFETY: lines are a vector long.
         unsafe {
             let (low, high) = (row_of_pairs::<P, ROWS>(&lines[0]), row_of_pairs::<P, ROWS>(&lines[1]));
             if KEEP {
-                let to = sums.two_rows(j).voxels.as_mut_ptr();
-                low.store(to);
-                high.store(to.add(lanes / 2));
+                let sums = Out::<_, false>::new(sums.two_rows(j), lanes);
+                sums.put(0, low);
+                sums.put(lanes / 2, high);
             }
             lines.iter().for_each(|lines| again(lines, 0, VectorOf::<P>::BYTES));
-            Out::new(out.two_rows(j), lanes).put(0, P::narrow(low, high, by));
+            Out::<_, false>::new(out.two_rows(j), lanes).put(0, P::narrow(low, high, by));
         }
     }
+    out.cols()
 }
 
 /// As [`cells`], of all pairs of lines that are a vector long.
@@ -467,7 +548,7 @@ pub unsafe fn finish_adjacent<P: Pairs>(
 ) -> usize {
     let lanes = VectorOf::<P>::BYTES / size_of::<P::Voxel>();
     let len = sums.len().min(length(lines) / 2).min(out.voxels.len());
-    let out = Out::new(out, len / lanes * lanes);
+    let out = Out::<_, false>::new(out, len / lanes * lanes);
     let (mut i, mut done) = (0, 0);
     while let Some(at) = next(i, lanes, len) {
         // SAFETY: at + lanes <= len, and 2 len sums are in each line, len in the sums and in the row.
@@ -503,28 +584,51 @@ pub unsafe fn finish_sparse<P: Pairs, const FX: usize, const KEEP: bool, const R
     if !P::DIVIDES {
         return 0;
     }
+    // SAFETY: the caller has the instructions.
+    unsafe {
+        if out.cols() * size_of::<P::Voxel>() < VectorOf::<P>::BYTES {
+            finish_sparse_rows::<P, FX, KEEP, ROWS, true>(all, sums, counts, out)
+        } else {
+            finish_sparse_rows::<P, FX, KEEP, ROWS, false>(all, sums, counts, out)
+        }
+    }
+}
+
+/// As [`finish_sparse`], of rows that are `SHORT`, less than a vector, or not.
+///
+/// # Safety
+/// Needs the instructions.
+#[inline(always)]
+unsafe fn finish_sparse_rows<P: Pairs, const FX: usize, const KEEP: bool, const ROWS: usize, const SHORT: bool>(
+    all: CellLines<'_, P::Voxel, ROWS>,
+    sums: &mut PanelMut<'_, P::Wide>,
+    counts: &mut PanelMut<'_, P::Wide>,
+    out: &mut PanelMut<'_, P::Voxel>,
+) -> usize {
     const { assert!(FX * ROWS <= 8, "as many as `quotients` can count") };
     let lanes = VectorOf::<P>::BYTES / size_of::<P::Voxel>();
     let len = sums.cols().min(counts.cols()).min(all.cols() / FX).min(out.cols());
-    if len < lanes {
-        return 0;
-    }
-    for (j, lines) in all.enumerate() {
-        let out = Out::new(out.row_mut(j), len / lanes * lanes);
-        let mut i = 0;
-        while let Some(at) = next(i, lanes, len) {
-            i += lanes;
-            // SAFETY: at + lanes <= len, and FX len voxels are in each line, len in the sums, the counts and the row.
-            unsafe {
+    assert!(SHORT == (len < lanes));
+    let (full, mut room) = (len / lanes * lanes, Padded::new());
+    for (j, mut lines) in all.enumerate() {
+        let out = Out::<_, SHORT>::new(out.row_mut(j), full);
+        // SAFETY: as in `finish_sums`.
+        unsafe {
+            if SHORT {
+                lines = room.fill::<VectorOf<P>, _, FX>(&lines);
+            }
+            let mut i = 0;
+            while let Some(at) = next(i, lanes, if SHORT { lanes } else { len }) {
+                i += lanes;
                 let (low, high) = cells::<P, FX, false, ROWS>(&lines, at);
                 let (few, more) = cells::<P, FX, true, ROWS>(&lines, at);
                 if KEEP {
-                    let to = sums.row_mut(j).voxels.as_mut_ptr().add(at);
-                    low.store(to);
-                    high.store(to.add(lanes / 2));
-                    let to = counts.row_mut(j).voxels.as_mut_ptr().add(at);
-                    few.store(to);
-                    more.store(to.add(lanes / 2));
+                    let (sums, counts) =
+                        (Out::<_, SHORT>::new(sums.row_mut(j), full), Out::<_, SHORT>::new(counts.row_mut(j), full));
+                    sums.put(at, low);
+                    sums.put(at + lanes / 2, high);
+                    counts.put(at, few);
+                    counts.put(at + lanes / 2, more);
                 }
                 out.put(at, P::quotients(low, high, few, more));
             }
@@ -552,38 +656,71 @@ pub unsafe fn extrema<
     out: Option<Row<'_, T>>,
     keep: bool,
 ) -> usize {
+    let lanes = OrderedOf::<O>::BYTES / size_of::<T>();
+    let len = ends.len().min(length(lines) / FX);
+    let (ends, out) = (&mut ends[..len], out.map(|row| Row { voxels: &mut row.voxels[..len], ..row }));
+    // SAFETY: the caller has the instructions; lines hold `FX` numbers for each end, or are padded to `FX` vectors.
+    unsafe {
+        if len < lanes {
+            let mut room = Padded::new();
+            let lines = &room.fill::<OrderedOf<O>, T, FX>(lines);
+            extrema_of::<O, T, A, FX, ADD, MAX, ROWS, true>(lines, ends, out, keep);
+        } else {
+            extrema_of::<O, T, A, FX, ADD, MAX, ROWS, false>(lines, ends, out, keep);
+        }
+    }
+    len
+}
+
+/// As [`extrema`], of rows that are `SHORT`, less than a vector, or not.
+///
+/// # Safety
+/// Needs the instructions. Lines hold `FX` numbers for each of the ends, or if these are short, for a vector of them; and `out` is as long.
+#[inline(always)]
+unsafe fn extrema_of<
+    O: Order,
+    T: Voxel,
+    A: Voxel,
+    const FX: usize,
+    const ADD: bool,
+    const MAX: bool,
+    const ROWS: usize,
+    const SHORT: bool,
+>(
+    lines: &[Line<'_, T>; ROWS],
+    ends: &mut [A],
+    out: Option<Row<'_, T>>,
+    keep: bool,
+) {
     const { assert!((FX == 1 || FX == 2) && ROWS >= 1) };
     const { assert!(size_of::<T>() == size_of::<<O::Lanes as Lanes>::Label>() && size_of::<T>() == size_of::<A>()) };
     let lanes = OrderedOf::<O>::BYTES / size_of::<T>();
-    let len = ends.len().min(length(lines) / FX);
-    let out = out.map(|row| {
-        assert!(row.voxels.len() >= len);
-        Out::new(row, len / lanes * lanes)
-    });
-    let (mut next_i, mut done) = (0, 0);
-    while let Some(i) = next(next_i, lanes, len) {
+    let len = ends.len();
+    let full = len / lanes * lanes;
+    let out = out.map(|row| Out::<_, SHORT>::new(row, full));
+    let ends = Out::<_, SHORT>::new(Row::new(ends), full);
+    let mut next_i = 0;
+    while let Some(i) = next(next_i, lanes, if SHORT { lanes } else { len }) {
+        next_i += lanes;
         lines.iter().for_each(|line| line.announce(FX * i, FX * OrderedOf::<O>::BYTES));
-        // SAFETY: i + lanes <= len, and FX len numbers are in each line, len in the ends and in the row.
+        // SAFETY: the caller's promise.
         unsafe {
-            let at = ends.as_mut_ptr().add(i);
             let mut end = ends_of::<O, T, FX, MAX>(lines[0].voxels.as_ptr().add(FX * i), lanes);
             for line in &lines[1..] {
                 end = pick::<O, MAX>(end, ends_of::<O, T, FX, MAX>(line.voxels.as_ptr().add(FX * i), lanes));
             }
             if ADD {
-                end = pick::<O, MAX>(OrderedOf::<O>::load(at), end);
+                end = pick::<O, MAX>(ends.get(i), end);
             }
             again(lines, FX * i, FX * OrderedOf::<O>::BYTES);
             if keep {
-                end.store(at);
+                ends.put(i, end);
             }
             if let Some(out) = &out {
                 out.put(i, end);
             }
         }
-        (next_i, done) = (next_i + lanes, len);
     }
-    done
 }
 
 type OrderedOf<O> = <<O as Order>::Lanes as Lanes>::V;

@@ -115,7 +115,12 @@ impl Isa for Avx2 {
         out: &mut PanelMut<'_, T>,
     ) -> usize {
         // SAFETY: `self` is the proof that the instructions are there.
-        unsafe { vectors::finish_sums::<T::Avx2, FX, KEEP, N>(cells, sums, by, out) }
+        unsafe {
+            match vectors::finish_two_rows::<T::Avx2, FX, KEEP, N>(cells, sums, by, out) {
+                0 => vectors::finish_sums::<T::Avx2, FX, KEEP, N>(cells, sums, by, out),
+                done => done,
+            }
+        }
     }
 
     #[inline(always)]
@@ -288,6 +293,24 @@ impl Vector for __m256i {
     unsafe fn store<T>(self, at: *mut T) {
         // SAFETY: the caller has AVX2, and may write there.
         unsafe { _mm256_storeu_si256(at.cast(), self) }
+    }
+    #[inline(always)]
+    unsafe fn load_few<T>(at: *const T, bytes: usize) -> Self {
+        let mut few = [0u8; 32];
+        // SAFETY: the caller has AVX2, and may read so many bytes there; they fit a vector.
+        unsafe {
+            std::ptr::copy_nonoverlapping(at.cast(), few.as_mut_ptr(), bytes);
+            Self::load(few.as_ptr())
+        }
+    }
+    #[inline(always)]
+    unsafe fn store_few<T>(self, at: *mut T, bytes: usize) {
+        let mut few = [0u8; 32];
+        // SAFETY: the caller has AVX2, and may write so many bytes there; they fit a vector.
+        unsafe {
+            self.store(few.as_mut_ptr());
+            std::ptr::copy_nonoverlapping(few.as_ptr(), at.cast(), bytes);
+        }
     }
     #[inline(always)]
     unsafe fn stream<T>(self, at: *mut T) {

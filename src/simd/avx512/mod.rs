@@ -22,7 +22,7 @@ use super::views::{PanelMut, Row, Voxel};
 use super::{Adjacent, Cells, Comparable, Found, Halving, Isa, Kernel, Label, PIECE, Widen, scalar};
 use std::arch::x86_64::*;
 
-/// Bytes of a vector: whole cells that make fewer are left to AVX2.
+/// Bytes of a vector: folds that make fewer are left to AVX2.
 const VECTOR: usize = <__m512i as Vector>::BYTES;
 
 /// Proof that this processor has these instructions: only [`Avx512::detect`] makes one.
@@ -155,7 +155,10 @@ impl Isa for Avx512 {
     ) -> usize {
         // SAFETY: `self` is the proof that the instructions are there, and those of AVX2.
         unsafe {
-            match vectors::finish_sums::<T::Avx512, FX, KEEP, N>(cells, sums, by, out) {
+            if !half::<T>(out.cols()) {
+                return vectors::finish_sums::<T::Avx512, FX, KEEP, N>(cells, sums, by, out);
+            }
+            match vectors::finish_two_rows::<T::Avx512, FX, KEEP, N>(cells, sums, by, out) {
                 0 => vectors::finish_sums::<T::Avx2, FX, KEEP, N>(cells, sums, by, out),
                 done => done,
             }
@@ -189,7 +192,7 @@ impl Isa for Avx512 {
     ) -> usize {
         // SAFETY: `self` is the proof that the instructions are there, and those of AVX2.
         unsafe {
-            if sums.cols() < VECTOR / size_of::<T>() {
+            if half::<T>(out.cols()) {
                 return vectors::finish_sparse::<T::Avx2, FX, KEEP, N>(cells, sums, counts, out);
             }
             vectors::finish_sparse::<T::Avx512, FX, KEEP, N>(cells, sums, counts, out)
@@ -206,7 +209,7 @@ impl Isa for Avx512 {
     ) -> usize {
         // SAFETY: `self` is the proof that the instructions are there, and those of AVX2.
         unsafe {
-            if ends.len() < VECTOR / size_of::<T>() {
+            if half::<T>(ends.len()) {
                 return vectors::extrema::<K::Avx2, T, A, FX, ADD, MAX, N>(lines, ends, out, keep);
             }
             vectors::extrema::<K::Avx512, T, A, FX, ADD, MAX, N>(lines, ends, out, keep)
@@ -303,6 +306,18 @@ impl Isa for Avx512 {
     }
 }
 
+/// A mask of the first bytes of a vector.
+#[inline(always)]
+fn first(bytes: usize) -> u64 {
+    u64::MAX.checked_shr((VECTOR - bytes) as u32).unwrap_or(0)
+}
+
+/// Whether rows of so many are half a vector to a vector long, which is a vector of AVX2 and more.
+#[inline(always)]
+fn half<T>(len: usize) -> bool {
+    (VECTOR / 2..VECTOR).contains(&(len * size_of::<T>()))
+}
+
 impl Vector for __m512i {
     const BYTES: usize = 64;
     #[inline(always)]
@@ -351,6 +366,16 @@ impl Vector for __m512i {
     unsafe fn store<T>(self, at: *mut T) {
         // SAFETY: the caller has AVX-512, and may write there.
         unsafe { _mm512_storeu_si512(at.cast(), self) }
+    }
+    #[inline(always)]
+    unsafe fn load_few<T>(at: *const T, bytes: usize) -> Self {
+        // SAFETY: the caller has AVX-512, and may read the bytes that the mask names.
+        unsafe { _mm512_maskz_loadu_epi8(first(bytes), at.cast()) }
+    }
+    #[inline(always)]
+    unsafe fn store_few<T>(self, at: *mut T, bytes: usize) {
+        // SAFETY: the caller has AVX-512, and may write the bytes that the mask names.
+        unsafe { _mm512_mask_storeu_epi8(at.cast(), first(bytes), self) }
     }
     #[inline(always)]
     unsafe fn stream<T>(self, at: *mut T) {
