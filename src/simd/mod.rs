@@ -329,8 +329,8 @@ pub trait Isa: Copy {
         0
     }
 
-    /// Sums of `N` lines (at most [`SIDE`]) as [`Isa::sums`] sets them, `narrow`ed at once, as far as vectors go: how many. Without `KEEP`, the sums are undefined
-    /// afterwards.
+    /// Sums of the `N` lines (at most [`SIDE`]) of each row of cells, as [`Isa::sums`] sets them, `narrow`ed at once, as far along the rows as
+    /// vectors go: how many of a row. Without `KEEP`, the sums are undefined afterwards.
     #[inline(always)]
     fn finish_sums<T: Widen, const FX: usize, const KEEP: bool, const N: usize>(
         self,
@@ -342,7 +342,7 @@ pub trait Isa: Copy {
         0
     }
 
-    /// As [`Isa::finish_sums`], of pairs of sums of two lines; the sums are kept.
+    /// As [`Isa::finish_sums`], of one row of pairs of sums of two lines; the sums are kept.
     #[inline(always)]
     fn finish_adjacent<T: Widen>(
         self,

@@ -5,17 +5,21 @@
 //! definition.
 
 mod columns;
+mod finish;
 mod folds;
 mod modes;
+mod rows;
 
 pub use columns::{byte_cells, cells_of_sums, wide_cells};
+pub use finish::{finish_sparse, finish_sums, finish_two_rows};
 pub use folds::{sums, wider_sums};
 pub use modes::{compare, count_rows, find, modes, tell_apart};
+pub use rows::next;
+use rows::{Out, Padded};
 
-use super::lines::{CellLines, Line};
-use super::views::{PanelMut, Row, Voxel};
+use super::lines::Line;
+use super::views::{Row, Voxel};
 use super::{Halving, Label};
-use std::mem::MaybeUninit;
 
 /// A vector register.
 ///
@@ -130,91 +134,6 @@ pub trait Order {
     unsafe fn least(a: <Self::Lanes as Lanes>::V, b: <Self::Lanes as Lanes>::V) -> <Self::Lanes as Lanes>::V;
     /// The greater, or NaN.
     unsafe fn greatest(a: <Self::Lanes as Lanes>::V, b: <Self::Lanes as Lanes>::V) -> <Self::Lanes as Lanes>::V;
-}
-
-/// Where vectors of a row are written: past the caches, if the row wants it and that can be done vector by vector; a rest
-/// would be slower than what it saves. What is behind a row that is `SHORT`, less than a vector, stays as it is.
-struct Out<T, const SHORT: bool> {
-    origin: *mut T,
-    len: usize,
-    streams: bool,
-}
-
-impl<T: Voxel, const SHORT: bool> Out<T, SHORT> {
-    /// Of the row, `full` voxels are full vectors.
-    #[inline(always)]
-    fn new(row: Row<'_, T>, full: usize) -> Self {
-        let streams = row.streams && row.voxels.len() == full && row.voxels.as_ptr().align_offset(16) == 0;
-        Out { origin: row.voxels.as_mut_ptr(), len: row.voxels.len(), streams }
-    }
-
-    /// Bytes of a vector from voxel `i` on that are in the row, if it is short.
-    #[inline(always)]
-    fn left<V: Vector>(&self, i: usize) -> usize {
-        (self.len.saturating_sub(i) * size_of::<T>()).min(V::BYTES)
-    }
-
-    /// # Safety
-    /// Needs the instructions; a vector from voxel `i` on is within the row, or it is short.
-    #[inline(always)]
-    unsafe fn put<V: Vector>(&self, i: usize, v: V) {
-        let at = self.origin.wrapping_add(i);
-        // SAFETY: the caller's promise; of a short row no more than is left.
-        unsafe {
-            if SHORT {
-                v.store_few(at, self.left::<V>(i));
-            } else if self.streams {
-                v.stream(at);
-            } else {
-                v.store(at);
-            }
-        }
-    }
-
-    /// What is there, and zeros behind a short row.
-    ///
-    /// # Safety
-    /// As [`Out::put`].
-    #[inline(always)]
-    unsafe fn get<V: Vector>(&self, i: usize) -> V {
-        let at = self.origin.wrapping_add(i);
-        // SAFETY: as in `put`.
-        unsafe { if SHORT { V::load_few(at, self.left::<V>(i)) } else { V::load(at) } }
-    }
-}
-
-/// Room for lines that are shorter than what is read of them at once: up to two vectors.
-#[repr(align(64))]
-struct Padded<const ROWS: usize>([MaybeUninit<[u8; 128]>; ROWS]);
-
-impl<const ROWS: usize> Padded<ROWS> {
-    #[inline(always)]
-    fn new() -> Self {
-        Padded([const { MaybeUninit::uninit() }; ROWS])
-    }
-
-    /// The lines, with zeros behind them up to `FX` vectors.
-    ///
-    /// # Safety
-    /// Needs the instructions.
-    #[inline(always)]
-    unsafe fn fill<V: Vector, T: Voxel, const FX: usize>(&mut self, lines: &[Line<'_, T>]) -> [Line<'_, T>; ROWS] {
-        const { assert!(FX * V::BYTES <= 128 && align_of::<T>() <= 64) };
-        let mut padded = [Line::here(&[]); ROWS];
-        for ((padded, room), line) in padded.iter_mut().zip(&mut self.0).zip(lines) {
-            let (from, bytes, room) = (line.voxels.as_ptr(), size_of_val(line.voxels), room.as_mut_ptr().cast::<u8>());
-            // SAFETY: so much of the line is read, and `FX` vectors of the room, which are aligned, are written before they are lent.
-            *padded = Line::here(unsafe {
-                V::load_few(from, bytes.min(V::BYTES)).store(room);
-                if FX == 2 {
-                    V::load_few(from.wrapping_byte_add(V::BYTES), bytes.saturating_sub(V::BYTES).min(V::BYTES))
-                        .store(room.add(V::BYTES));
-                }
-                std::slice::from_raw_parts(room.cast(), FX * V::BYTES / size_of::<T>())
-            });
-        }
-        padded
-    }
 }
 
 /// The exclusive or of all words as far as vectors go, and how many that is.
@@ -390,137 +309,6 @@ pub unsafe fn narrow<P: Pairs>(sums: &[P::Wide], by: Halving, out: Row<'_, P::Vo
     full
 }
 
-/// Where the next vector is: behind the last one, and if there is less than a vector left, as much over again as makes one
-/// full. For loops that may do a voxel twice.
-#[inline(always)]
-pub fn next(i: usize, lanes: usize, len: usize) -> Option<usize> {
-    if i + lanes <= len {
-        Some(i)
-    } else if i < len && lanes <= len {
-        Some(len - lanes)
-    } else {
-        None
-    }
-}
-
-/// Whole cells of `FX` (1 or 2) columns: folded and narrowed.
-///
-/// # Safety
-/// Needs the instructions.
-#[inline(always)]
-pub unsafe fn finish_sums<P: Pairs, const FX: usize, const KEEP: bool, const ROWS: usize>(
-    all: CellLines<'_, P::Voxel, ROWS>,
-    sums: &mut PanelMut<'_, P::Wide>,
-    by: Halving,
-    out: &mut PanelMut<'_, P::Voxel>,
-) -> usize {
-    // SAFETY: the caller has the instructions.
-    unsafe {
-        if out.cols() * size_of::<P::Voxel>() < VectorOf::<P>::BYTES {
-            finish_rows::<P, FX, KEEP, ROWS, true>(all, sums, by, out)
-        } else {
-            finish_rows::<P, FX, KEEP, ROWS, false>(all, sums, by, out)
-        }
-    }
-}
-
-/// As [`finish_sums`], of rows that are `SHORT`, less than a vector, or not.
-///
-/// # Safety
-/// Needs the instructions.
-#[inline(always)]
-unsafe fn finish_rows<P: Pairs, const FX: usize, const KEEP: bool, const ROWS: usize, const SHORT: bool>(
-    all: CellLines<'_, P::Voxel, ROWS>,
-    sums: &mut PanelMut<'_, P::Wide>,
-    by: Halving,
-    out: &mut PanelMut<'_, P::Voxel>,
-) -> usize {
-    let lanes = VectorOf::<P>::BYTES / size_of::<P::Voxel>();
-    let len = sums.cols().min(all.cols() / FX).min(out.cols());
-    assert!(SHORT == (len < lanes));
-    let (full, mut room) = (len / lanes * lanes, Padded::new());
-    for (j, mut lines) in all.enumerate() {
-        let out = Out::<_, SHORT>::new(out.row_mut(j), full);
-        // SAFETY: at + lanes <= len, and FX len voxels are in each line; or it is padded, to FX vectors.
-        unsafe {
-            if SHORT {
-                lines = room.fill::<VectorOf<P>, _, FX>(&lines);
-            }
-            let mut i = 0;
-            while let Some(at) = next(i, lanes, if SHORT { lanes } else { len }) {
-                i += lanes;
-                let (low, high) = cells::<P, FX, false, ROWS>(&lines, at);
-                if KEEP {
-                    let sums = Out::<_, SHORT>::new(sums.row_mut(j), full);
-                    sums.put(at, low);
-                    sums.put(at + lanes / 2, high);
-                }
-                again(&lines, FX * at, FX * VectorOf::<P>::BYTES);
-                out.put(at, P::narrow(low, high, by));
-            }
-        }
-    }
-    len
-}
-
-/// As [`finish_sums`], of two rows at a time, where each of their lines is a vector, so that pairs make half of one; nothing where they
-/// are not, or where rows do not lie one behind the other.
-///
-/// # Safety
-/// Needs the instructions.
-#[inline(always)]
-pub unsafe fn finish_two_rows<P: Pairs, const FX: usize, const KEEP: bool, const ROWS: usize>(
-    all: CellLines<'_, P::Voxel, ROWS>,
-    sums: &mut PanelMut<'_, P::Wide>,
-    by: Halving,
-    out: &mut PanelMut<'_, P::Voxel>,
-) -> usize {
-    let lanes = VectorOf::<P>::BYTES / size_of::<P::Voxel>();
-    let halves = FX == 2 && all.cols() == lanes && out.cols() == lanes / 2 && all.rows() > 1;
-    if !halves || !out.is_dense() || (KEEP && !(sums.is_dense() && sums.cols() == lanes / 2)) {
-        return 0;
-    }
-    let mut i = 0;
-    while let Some(j) = next(i, 2, all.rows()) {
-        i += 2;
-        let lines = [all.row(j), all.row(j + 1)];
-        // SAFETY: lines are a vector long.
-        unsafe {
-            let (low, high) = (row_of_pairs::<P, ROWS>(&lines[0]), row_of_pairs::<P, ROWS>(&lines[1]));
-            if KEEP {
-                let sums = Out::<_, false>::new(sums.two_rows(j), lanes);
-                sums.put(0, low);
-                sums.put(lanes / 2, high);
-            }
-            lines.iter().for_each(|lines| again(lines, 0, VectorOf::<P>::BYTES));
-            Out::<_, false>::new(out.two_rows(j), lanes).put(0, P::narrow(low, high, by));
-        }
-    }
-    out.cols()
-}
-
-/// As [`cells`], of all pairs of lines that are a vector long.
-///
-/// # Safety
-/// Needs the instructions; so long are the lines.
-#[inline(always)]
-unsafe fn row_of_pairs<P: Pairs, const ROWS: usize>(lines: &[Line<'_, P::Voxel>; ROWS]) -> VectorOf<P> {
-    again(lines, 0, VectorOf::<P>::BYTES);
-    // SAFETY: the caller's promise.
-    unsafe {
-        let mut sums = [VectorOf::<P>::zero(); ROWS];
-        for (sums, line) in sums.iter_mut().zip(lines) {
-            *sums = P::pairs(VectorOf::<P>::load(line.voxels.as_ptr()));
-        }
-        match sums[..] {
-            [a] => a,
-            [a, b] => P::Sums::plus(a, b),
-            [a, b, c, d] => P::Sums::plus(P::Sums::plus(a, b), P::Sums::plus(c, d)),
-            _ => unreachable!("as many lines as are read side by side"),
-        }
-    }
-}
-
 /// Asks for the same once more: requests that find the processor's list of them full are dropped, and a moment later there is room.
 #[inline(always)]
 fn again<T>(lines: &[Line<'_, T>], i: usize, bytes: usize) {
@@ -568,73 +356,6 @@ pub unsafe fn finish_adjacent<P: Pairs>(
         (i, done) = (i + lanes, len);
     }
     done
-}
-
-/// Whole cells of `FX` (1 or 2) columns, without background: folded, counted and divided.
-///
-/// # Safety
-/// Needs the instructions.
-#[inline(always)]
-pub unsafe fn finish_sparse<P: Pairs, const FX: usize, const KEEP: bool, const ROWS: usize>(
-    all: CellLines<'_, P::Voxel, ROWS>,
-    sums: &mut PanelMut<'_, P::Wide>,
-    counts: &mut PanelMut<'_, P::Wide>,
-    out: &mut PanelMut<'_, P::Voxel>,
-) -> usize {
-    if !P::DIVIDES {
-        return 0;
-    }
-    // SAFETY: the caller has the instructions.
-    unsafe {
-        if out.cols() * size_of::<P::Voxel>() < VectorOf::<P>::BYTES {
-            finish_sparse_rows::<P, FX, KEEP, ROWS, true>(all, sums, counts, out)
-        } else {
-            finish_sparse_rows::<P, FX, KEEP, ROWS, false>(all, sums, counts, out)
-        }
-    }
-}
-
-/// As [`finish_sparse`], of rows that are `SHORT`, less than a vector, or not.
-///
-/// # Safety
-/// Needs the instructions.
-#[inline(always)]
-unsafe fn finish_sparse_rows<P: Pairs, const FX: usize, const KEEP: bool, const ROWS: usize, const SHORT: bool>(
-    all: CellLines<'_, P::Voxel, ROWS>,
-    sums: &mut PanelMut<'_, P::Wide>,
-    counts: &mut PanelMut<'_, P::Wide>,
-    out: &mut PanelMut<'_, P::Voxel>,
-) -> usize {
-    const { assert!(FX * ROWS <= 8, "as many as `quotients` can count") };
-    let lanes = VectorOf::<P>::BYTES / size_of::<P::Voxel>();
-    let len = sums.cols().min(counts.cols()).min(all.cols() / FX).min(out.cols());
-    assert!(SHORT == (len < lanes));
-    let (full, mut room) = (len / lanes * lanes, Padded::new());
-    for (j, mut lines) in all.enumerate() {
-        let out = Out::<_, SHORT>::new(out.row_mut(j), full);
-        // SAFETY: as in `finish_sums`.
-        unsafe {
-            if SHORT {
-                lines = room.fill::<VectorOf<P>, _, FX>(&lines);
-            }
-            let mut i = 0;
-            while let Some(at) = next(i, lanes, if SHORT { lanes } else { len }) {
-                i += lanes;
-                let (low, high) = cells::<P, FX, false, ROWS>(&lines, at);
-                let (few, more) = cells::<P, FX, true, ROWS>(&lines, at);
-                if KEEP {
-                    let (sums, counts) =
-                        (Out::<_, SHORT>::new(sums.row_mut(j), full), Out::<_, SHORT>::new(counts.row_mut(j), full));
-                    sums.put(at, low);
-                    sums.put(at + lanes / 2, high);
-                    counts.put(at, few);
-                    counts.put(at + lanes / 2, more);
-                }
-                out.put(at, P::quotients(low, high, few, more));
-            }
-        }
-    }
-    len
 }
 
 /// Minima or maxima of cells of `FX` (1 or 2) columns, set or folded onto what is there, and written to `out` if it is given.
