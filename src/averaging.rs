@@ -12,10 +12,10 @@ use crate::cascade::{Folding, Render, Renderer};
 use crate::fold::Summand;
 use crate::grid::{Amounts, Array, Axis, Bytes, Edge, Grid, Interrupted, PANEL};
 use crate::simd::halves::Halves;
-use crate::simd::lines::Line;
+use crate::simd::lines::{CellLines, Line};
 use crate::simd::tiles::Tiles;
 use crate::simd::two_floats::TwoFloats;
-use crate::simd::views::{Bool, Row, Source, Span, Voxel};
+use crate::simd::views::{Bool, Cut, PanelMut, Row, Source, Span, Voxel};
 use crate::simd::{Backend, Halving, Isa};
 use crate::sums::{Mean, Quotient, add_up};
 use std::marker::PhantomData;
@@ -226,15 +226,16 @@ impl<T: Voxel + Mean<A>, A: Quotient> Render<T, A> for Means<'_> {
         &self,
         isa: I,
         by: &Weight,
-        lines: &[Line<'_, T>; N],
-        sums: &mut [A],
-        counts: &mut [A],
-        out: Row<'_, T>,
+        cells: CellLines<'_, T, N>,
+        cut: Cut,
+        sums: &mut PanelMut<'_, A>,
+        counts: &mut PanelMut<'_, A>,
+        out: &mut PanelMut<'_, T>,
     ) {
         if self.0.sparse {
-            T::finish_sparse::<I, FX, N>(isa, lines, sums, counts, out);
+            T::finish_sparse::<I, FX, N>(isa, cells, cut, sums, counts, out);
         } else {
-            T::finish::<I, FX, N>(isa, lines, sums, self.halving(by), out);
+            T::finish::<I, FX, N>(isa, cells, cut, sums, self.halving(by), out);
         }
     }
 }

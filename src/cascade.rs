@@ -9,9 +9,9 @@
 
 use crate::fold::{Shape, Sum, Summand};
 use crate::grid::{Ascent, Edge, Grid, Pooling, SIBLINGS};
-use crate::simd::lines::Line;
+use crate::simd::lines::{CellLines, Line};
 use crate::simd::tiles::Tile;
-use crate::simd::views::{Panel, PanelMut, Row, Source, Span, Voxel};
+use crate::simd::views::{Cut, Panel, PanelMut, Row, Source, Span, Voxel};
 use crate::simd::{Backend, Isa, SIDE};
 use rows::fold_panels;
 use std::marker::PhantomData;
@@ -40,16 +40,18 @@ pub trait Render<T, A>: Renderer {
     /// Writes the voxels of a row; `last`: the last row of its panel.
     fn render<I: Isa>(&self, isa: I, by: &Self::Divisor, last: bool, sums: &[A], counts: &[A], out: Row<'_, T>);
 
-    /// Folds the lines of full cells of `FX` (1 or 2) columns and writes their voxels at once, and leaves sums and counts (if there are
-    /// any).
+    /// Folds full cells of `FX` (1 or 2) columns, row after row, and writes their voxels at once. Sums and counts without columns are not
+    /// kept.
+    #[allow(clippy::too_many_arguments)]
     fn finish<I: Isa, const FX: usize, const N: usize>(
         &self,
         isa: I,
         by: &Self::Divisor,
-        lines: &[Line<'_, T>; N],
-        sums: &mut [A],
-        counts: &mut [A],
-        out: Row<'_, T>,
+        cells: CellLines<'_, T, N>,
+        cut: Cut,
+        sums: &mut PanelMut<'_, A>,
+        counts: &mut PanelMut<'_, A>,
+        out: &mut PanelMut<'_, T>,
     );
 
     /// As [`Render::finish`], of two rows of cells of two rows each, one beside the other, and the cells of `FX` columns that these two make in the level above: sums (and
@@ -153,6 +155,17 @@ impl<A: Sum> Level<A> {
             sums.iter_mut().zip(&*row.voxels).for_each(|(sum, &voxel)| *sum = voxel.lift());
             counts.iter_mut().zip(&*row.voxels).for_each(|(count, &voxel)| *count = voxel.occupied());
         }
+    }
+
+    /// Sums and counts of `rows` rows, or if they are not kept, or not counted, of no columns.
+    fn panels(&mut self, rows: usize, cols: usize, keep: bool) -> [PanelMut<'_, A>; 2] {
+        [&mut self.sums, &mut self.counts].map(|values| {
+            if keep && !values.is_empty() {
+                PanelMut::dense(&mut values[..rows * cols], cols)
+            } else {
+                PanelMut::dense(&mut [], 0)
+            }
+        })
     }
 
     /// Sums and counts of row `j`.

@@ -3,11 +3,11 @@
 //! The same fold as averaging with another +, and nothing to divide by: a mip is a direct reduction of the input.
 
 use crate::cascade::{Folding, Render, Renderer};
-use crate::fold::{Sum, Summand, few_cells, few_columns};
+use crate::fold::{Sum, Summand, few_columns};
 use crate::grid::{Array, Bytes, Edge, Grid, Interrupted, PANEL};
-use crate::simd::lines::{Line, behind};
+use crate::simd::lines::{CellLines, Line};
 use crate::simd::tiles::Tiles;
-use crate::simd::views::{Bool, Greatest, Least, Row, Source, Span, Voxel};
+use crate::simd::views::{Bool, Cut, Greatest, Least, PanelMut, Row, Source, Span, Voxel};
 use crate::simd::{Backend, Comparable, Isa};
 use std::marker::PhantomData;
 
@@ -119,17 +119,18 @@ impl<T: End<A>, A: Sum> Render<T, A> for Unwrap {
     fn finish<I: Isa, const FX: usize, const N: usize>(
         &self,
         isa: I,
-        by: &(),
-        lines: &[Line<'_, T>; N],
-        sums: &mut [A],
-        _counts: &mut [A],
-        mut out: Row<'_, T>,
+        _by: &(),
+        cells: CellLines<'_, T, N>,
+        cut: Cut,
+        sums: &mut PanelMut<'_, A>,
+        _counts: &mut PanelMut<'_, A>,
+        out: &mut PanelMut<'_, T>,
     ) {
-        let done = T::fold_vectors::<I, FX, false, N>(isa, lines, sums, Some(out.part(0..sums.len())));
-        if done < sums.len() {
-            let rest = behind(lines, FX * done);
-            few_cells(&rest, FX, false, &mut sums[done..], T::lift);
-            self.render(isa, by, false, &sums[done..], &[], out.part(done..sums.len()));
+        let keep = sums.cols() > 0;
+        for (j, lines) in (cut.first..).zip(cells) {
+            let ends = if keep { &mut sums.row_mut(j).voxels[..cut.cols] } else { &mut [] };
+            let done = T::fold_vectors::<I, FX, false, N>(isa, &lines, ends, Some(out.row_mut(j).part(0..cut.cols)));
+            assert!(done == cut.cols);
         }
     }
 }
@@ -151,7 +152,7 @@ pub trait End<A: Sum>: Summand<A> {
     }
 }
 
-/// Folds lines onto the ends, as far as vectors go and then voxel by voxel.
+/// Folds lines onto the ends.
 #[inline(always)]
 fn fold_lines<T: End<A>, A: Sum, I: Isa, const FX: usize, const ADD: bool, const N: usize>(
     isa: I,
@@ -162,9 +163,7 @@ fn fold_lines<T: End<A>, A: Sum, I: Isa, const FX: usize, const ADD: bool, const
         return few_columns::<T, A, FX, ADD>(lines, ends, T::lift);
     }
     let done = T::fold_vectors::<I, FX, ADD, N>(isa, lines, ends, None);
-    if done < ends.len() {
-        few_cells(&behind(lines, FX * done), FX, ADD, &mut ends[done..], T::lift);
-    }
+    assert!(done == ends.len());
 }
 
 /// Dtypes with an order.

@@ -1,4 +1,4 @@
-//! The binding: the only file that names Python and numpy.
+//! The binding: this file and what is below it are the only ones that name Python and numpy.
 //!
 //! Each function borrows arrays that `tinybrain.downsample` has checked and allocated, finds the dtype, makes the
 //! plan, releases the GIL once and runs. Shapes and dtypes are checked again, cheaply: a wrong one is an error, never foreign memory.
@@ -20,6 +20,8 @@ use pyo3::prelude::*;
 use std::cell::{Cell, RefCell};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
+
+mod usual;
 
 /// How long a call may run before a signal is looked for.
 const PATIENCE: Duration = Duration::from_millis(50);
@@ -247,15 +249,16 @@ fn averaging<'py>(
     backend: Option<&str>,
     exact: bool,
 ) -> PyResult<()> {
-    let call = Call::new(img, factor, out, parallel, backend)?;
-    if call.is_empty() {
-        return Ok(());
-    }
+    averaging_of(py, &Call::new(img, factor, out, parallel, backend)?, sparse, exact)
+}
+
+fn averaging_of(py: Python<'_>, call: &Call<'_>, sparse: bool, exact: bool) -> PyResult<()> {
     match dtype_of(&call.img) {
+        _ if call.is_empty() => Ok(()),
         // True where any voxel is: the mean of bools is their maximum.
-        (b'b', 1) if exact => average::<Bool>(py, &call, sparse, exact),
-        (b'b', 1) => extremum::<Bool>(py, &call, Extremum::Max),
-        _ => for_dtype!(&call.img, average(py, &call, sparse, exact)),
+        (b'b', 1) if exact => average::<Bool>(py, call, sparse, exact),
+        (b'b', 1) => extremum::<Bool>(py, call, Extremum::Max),
+        _ => for_dtype!(&call.img, average(py, call, sparse, exact)),
     }
 }
 
@@ -271,13 +274,14 @@ fn extrema<'py>(
     parallel: usize,
     backend: Option<&str>,
 ) -> PyResult<()> {
-    let call = Call::new(img, factor, out, parallel, backend)?;
-    if call.is_empty() {
-        return Ok(());
-    }
+    extrema_of(py, &Call::new(img, factor, out, parallel, backend)?, largest)
+}
+
+fn extrema_of(py: Python<'_>, call: &Call<'_>, largest: bool) -> PyResult<()> {
     match dtype_of(&call.img) {
-        (b'b', 1) => extremum::<Bool>(py, &call, extremum_of(largest)),
-        _ => for_dtype!(&call.img, extremum(py, &call, extremum_of(largest))),
+        _ if call.is_empty() => Ok(()),
+        (b'b', 1) => extremum::<Bool>(py, call, extremum_of(largest)),
+        _ => for_dtype!(&call.img, extremum(py, call, extremum_of(largest))),
     }
 }
 
@@ -298,14 +302,16 @@ fn segmentation<'py>(
     if !exact && !factor.iter().all(|f| f.is_power_of_two()) {
         return Err(PyValueError::new_err(format!("factor is {factor:?}; mode pooling takes powers of two")));
     }
-    let call = Call::new(img, factor, out, parallel, backend)?;
+    segmentation_of(py, &Call::new(img, factor, out, parallel, backend)?, sparse, exact)
+}
+
+fn segmentation_of(py: Python<'_>, call: &Call<'_>, sparse: bool, exact: bool) -> PyResult<()> {
     if call.is_empty() {
-        return Ok(());
-    }
-    if exact {
-        for_label!(&call.img, exact_modes(py, &call, sparse))
+        Ok(())
+    } else if exact {
+        for_label!(&call.img, exact_modes(py, call, sparse))
     } else {
-        for_label!(&call.img, modes(py, &call, sparse))
+        for_label!(&call.img, modes(py, call, sparse))
     }
 }
 
@@ -412,6 +418,7 @@ pub fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(averaging, module)?)?;
     module.add_function(wrap_pyfunction!(extrema, module)?)?;
     module.add_function(wrap_pyfunction!(segmentation, module)?)?;
+    module.add_function(wrap_pyfunction!(usual::usual, module)?)?;
     module.add_function(wrap_pyfunction!(explain, module)?)?;
     module.add_function(wrap_pyfunction!(stream, module)?)?;
     module.add_function(wrap_pyfunction!(backends, module)?)?;

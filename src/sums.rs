@@ -3,11 +3,11 @@
 //! Tables of types, and the few rules that differ between them: integers divide toward zero, floats by a plain division, and
 //! sums of float64 keep what rounding takes.
 
-use crate::fold::{Sum, Summand, few_cells, few_columns, few_first, prime, rest_of_cells};
+use crate::fold::{Sum, Summand, few_columns, few_first, prime, rest_of_cells};
 use crate::simd::halves::Halves;
-use crate::simd::lines::{Line, behind};
+use crate::simd::lines::{CellLines, Line, behind};
 use crate::simd::two_floats::TwoFloats;
-use crate::simd::views::{Bool, Panel, Row};
+use crate::simd::views::{Bool, Cut, Panel, PanelMut, Row};
 use crate::simd::{FOLDED, Halving, Isa};
 
 mod two_words;
@@ -90,39 +90,30 @@ pub trait Mean<A: Quotient>: Summand<A> {
         }
     }
 
-    /// Sums whole cells of `FX` (1 or 2) columns up, and `out[i] = sums[i]` by a power of two at once.
+    /// Sums whole cells of `FX` (1 or 2) columns up, row after row, and divides them by a power of two at once.
     #[inline(always)]
     fn finish<I: Isa, const FX: usize, const N: usize>(
-        isa: I,
-        lines: &[Line<'_, Self>; N],
-        sums: &mut [A],
-        by: Halving,
-        mut out: Row<'_, Self>,
+        _isa: I,
+        _cells: CellLines<'_, Self, N>,
+        _cut: Cut,
+        _sums: &mut PanelMut<'_, A>,
+        _by: Halving,
+        _out: &mut PanelMut<'_, Self>,
     ) {
-        let done = Self::finish_vectors::<I, FX, N>(isa, lines, sums, by, out.part(0..sums.len()));
-        if done < sums.len() {
-            let rest = behind(lines, FX * done);
-            few_cells(&rest, FX, false, &mut sums[done..], Self::lift);
-            halve_few(&sums[done..], by, &mut out.voxels[done..sums.len()]);
-        }
+        unreachable!("only where there are vectors");
     }
 
     /// As [`Mean::finish`], of the voxels that are not background.
     #[inline(always)]
     fn finish_sparse<I: Isa, const FX: usize, const N: usize>(
-        isa: I,
-        lines: &[Line<'_, Self>; N],
-        sums: &mut [A],
-        counts: &mut [A],
-        mut out: Row<'_, Self>,
+        _isa: I,
+        _cells: CellLines<'_, Self, N>,
+        _cut: Cut,
+        _sums: &mut PanelMut<'_, A>,
+        _counts: &mut PanelMut<'_, A>,
+        _out: &mut PanelMut<'_, Self>,
     ) {
-        let done = Self::finish_sparse_vectors::<I, FX, N>(isa, lines, sums, counts, out.part(0..sums.len()));
-        if done < sums.len() {
-            let rest = behind(lines, FX * done);
-            few_cells(&rest, FX, false, &mut sums[done..], Self::lift);
-            few_cells(&rest, FX, false, &mut counts[done..], Self::occupied);
-            Self::divide(isa, &sums[done..], &counts[done..], out.part(done..sums.len()));
-        }
+        unreachable!("only where there are vectors");
     }
 
     /// Sums two rows of cells of `FX` columns up, which become voxels at once, and the cells of `FX` columns of these two: all of [`crate::simd::FULL`] or more. With
@@ -178,30 +169,6 @@ pub trait Mean<A: Quotient>: Summand<A> {
     fn narrow<I: Isa>(_isa: I, _sums: &[A], _by: Halving, _out: Row<'_, Self>) -> usize {
         0
     }
-
-    /// The part of [`Mean::finish`] that vectors do: how many.
-    #[inline(always)]
-    fn finish_vectors<I: Isa, const FX: usize, const N: usize>(
-        _isa: I,
-        _lines: &[Line<'_, Self>; N],
-        _sums: &mut [A],
-        _by: Halving,
-        _out: Row<'_, Self>,
-    ) -> usize {
-        0
-    }
-
-    /// The part of [`Mean::finish_sparse`] that vectors do: how many.
-    #[inline(always)]
-    fn finish_sparse_vectors<I: Isa, const FX: usize, const N: usize>(
-        _isa: I,
-        _lines: &[Line<'_, Self>; N],
-        _sums: &mut [A],
-        _counts: &mut [A],
-        _out: Row<'_, Self>,
-    ) -> usize {
-        0
-    }
 }
 
 /// Up to which number quotients that have so many bits are right if they are made with a reciprocal in float32. Half a unit
@@ -250,14 +217,15 @@ macro_rules! means {
                     isa.finish_up::<$t, FX>(lines, add, sums, by, out)
                 }
                 #[inline(always)]
-                fn finish_vectors<I: Isa, const FX: usize, const N: usize>(
+                fn finish<I: Isa, const FX: usize, const N: usize>(
                     isa: I,
-                    lines: &[Line<'_, Self>; N],
-                    sums: &mut [$sum],
+                    cells: CellLines<'_, Self, N>,
+                    cut: Cut,
+                    sums: &mut PanelMut<'_, $sum>,
                     by: Halving,
-                    out: Row<'_, Self>,
-                ) -> usize {
-                    isa.finish_sums::<$t, FX, N>(lines, sums, by, out)
+                    out: &mut PanelMut<'_, Self>,
+                ) {
+                    assert!(isa.finish_sums::<$t, FX, N>(cells, cut, sums, by, out) == cut.cols);
                 }
                 #[inline(always)]
                 fn finish_two<I: Isa, const FX: usize, const N: usize, const SPARSE: bool>(
@@ -270,17 +238,18 @@ macro_rules! means {
                     outs: [Row<'_, Self>; 2],
                 ) {
                     let cells = outs[0].voxels.len();
-                    assert_eq!(isa.finish_two::<$t, FX, N, SPARSE>(lines, add, sums, counts, by, outs), cells);
+                    assert!(isa.finish_two::<$t, FX, N, SPARSE>(lines, add, sums, counts, by, outs) == cells);
                 }
                 #[inline(always)]
-                fn finish_sparse_vectors<I: Isa, const FX: usize, const N: usize>(
+                fn finish_sparse<I: Isa, const FX: usize, const N: usize>(
                     isa: I,
-                    lines: &[Line<'_, Self>; N],
-                    sums: &mut [$sum],
-                    counts: &mut [$sum],
-                    out: Row<'_, Self>,
-                ) -> usize {
-                    isa.finish_sparse::<$t, FX, N>(lines, sums, counts, out)
+                    cells: CellLines<'_, Self, N>,
+                    cut: Cut,
+                    sums: &mut PanelMut<'_, $sum>,
+                    counts: &mut PanelMut<'_, $sum>,
+                    out: &mut PanelMut<'_, Self>,
+                ) {
+                    assert!(isa.finish_sparse::<$t, FX, N>(cells, cut, sums, counts, out) == cut.cols);
                 }
                 $(
                     const DIVIDES: bool = true;

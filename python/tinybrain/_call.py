@@ -213,6 +213,22 @@ class Call:
         return Route(self.engine, kernel, backend, threads, self.copies, self.reason)
 
 
+def pyramid(
+    method: str,
+    img: npt.ArrayLike,
+    factor: Factor,
+    num_mips: SupportsIndex,
+    out: Sequence[Array] | None,
+    parallel: SupportsIndex,
+    sparse: bool | np.bool_ = False,
+    exact: bool | np.bool_ = False,
+    name: str = "img",
+) -> list[Array]:
+    """Make the mips: in one step if the call is of the usual kind, else by a `Call`."""
+    mips = _native.usual(method, img, factor, num_mips, sparse, exact, out, parallel)
+    return Call(method, img, factor, num_mips, out, parallel, sparse, exact, name).run() if mips is None else mips
+
+
 def _check_dtype(method: str, name: str, dtype: np.dtype[Any], exact: bool) -> None:
     """Raise `TypeError` for dtypes that the method gives no meaning to."""
     if exact and method == "segmentation" and dtype.kind not in "biu":

@@ -13,6 +13,7 @@ __all__ = [
     "extrema",
     "segmentation",
     "stream",
+    "usual",
 ]
 
 def averaging(
@@ -41,6 +42,17 @@ def segmentation(
     backend: str | None = None,
     exact: bool = False,
 ) -> None: ...
+def usual(
+    method: str,
+    img: object,
+    factor: object,
+    num_mips: object,
+    sparse: object,
+    exact: object,
+    out: object,
+    parallel: object,
+    /,
+) -> list[npt.NDArray[Any]] | None: ...
 def explain(
     operation: str,
     img: npt.NDArray[Any],

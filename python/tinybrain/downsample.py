@@ -23,7 +23,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tinybrain._arguments import Array, Factor
-from tinybrain._call import METHODS, Call, Route
+from tinybrain._call import METHODS, Call, Route, pyramid
 from tinybrain._countless import (
     DimensionError,
     countless,
@@ -133,7 +133,7 @@ def downsample_with_averaging(
     >>> tinybrain.downsample_with_averaging(img, (2, 2), num_mips=2, exact=True)[1]
     array([[8]], dtype=uint8)
     """
-    return Call("averaging", img, factor, num_mips, out, parallel, sparse, exact).run()
+    return pyramid("averaging", img, factor, num_mips, out, parallel, sparse, exact)
 
 
 def downsample_segmentation(
@@ -217,7 +217,7 @@ def downsample_segmentation(
     >>> tinybrain.downsample_segmentation(labels, (2, 3), exact=True)[0]
     array([[7, 0]], dtype=uint64)
     """
-    return Call("segmentation", img, factor, num_mips, out, parallel, sparse, exact).run()
+    return pyramid("segmentation", img, factor, num_mips, out, parallel, sparse, exact)
 
 
 def downsample_with_min_pooling(
@@ -267,7 +267,7 @@ def downsample_with_min_pooling(
     >>> tinybrain.downsample_with_min_pooling(np.array([5, 3, 8, 7, 9]), (2,))[0]
     array([3, 7, 9])
     """
-    return Call("min", array, factor, num_mips, out, parallel, name="array").run()
+    return pyramid("min", array, factor, num_mips, out, parallel, name="array")
 
 
 def downsample_with_max_pooling(
@@ -317,7 +317,7 @@ def downsample_with_max_pooling(
     >>> tinybrain.downsample_with_max_pooling(np.array([5, 3, 8, 7, 9]), (2,))[0]
     array([5, 8, 9])
     """
-    return Call("max", array, factor, num_mips, out, parallel, name="array").run()
+    return pyramid("max", array, factor, num_mips, out, parallel, name="array")
 
 
 def downsample_with_striding(array: npt.ArrayLike, factor: Factor, num_mips: SupportsIndex = 1) -> list[Array]:

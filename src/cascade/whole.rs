@@ -3,14 +3,14 @@
 use super::{Level, Render, Renderer, Step};
 use crate::fold::{Fold, Sum, Summand, What, fold_rest};
 use crate::simd::lines::{CellLines, Line};
-use crate::simd::views::{Panel, PanelMut, Row};
+use crate::simd::views::{Cut, Panel, PanelMut, Row};
 use crate::simd::{Backend, FULL, Isa, Kernel, SIDE};
 
 /// Folds whole cells of one or two columns, all lines of a cell side by side, and writes their voxels at once.
 pub struct Whole<'a, 'o, T, A, R: Renderer> {
     render: &'a R,
     step: &'a Step<R::Divisor>,
-    /// Whether the sums are needed afterwards; those that are not all go to the first row.
+    /// Whether the sums are needed afterwards.
     keep: bool,
     from: &'a [Panel<'a, T>],
     level: &'a mut Level<A>,
@@ -28,7 +28,7 @@ impl<'a, 'o, T: Summand<A>, A: Sum, R: Render<T, A>> Whole<'a, 'o, T, A, R> {
     ) -> Option<Self> {
         let (step, level, out, keep) = (&steps[0], &mut levels[0], outs.first_mut()?, steps.len() > 1);
         level.done = (from[0].rows() / step.shape.factor[1]).min(render.alike(&step.by, step.cols, step.rows).1);
-        level.hold(if keep { step.rows * step.cols } else { step.cols });
+        level.hold(if keep { step.rows * step.cols } else { 0 });
         (level.done > 0).then_some(Whole { render, step, keep, from, level, out })
     }
 }
@@ -59,17 +59,31 @@ impl<T: Summand<A>, A: Sum, R: Render<T, A>> Whole<'_, '_, T, A, R> {
     #[inline(always)]
     fn each<I: Isa, const FX: usize, const N: usize>(self, isa: I) {
         let Whole { render, step, keep, from, level, out } = self;
-        let full = (from[0].cols() / FX).min(render.alike(&step.by, step.cols, step.rows).0);
-        for (j, lines) in CellLines::<T, N>::new(from, step.shape.factor[1], level.done).enumerate() {
-            let (sums, counts) = level.row(if keep { j } else { 0 }, step.cols);
-            let mut out = out.row_mut(j);
-            if full < step.cols {
-                let (counts, counted) = (counts.get_mut(full..).unwrap_or_default(), (&lines, What::Presence));
-                let out = Some(out.part(full..full + 1));
-                last_cell::<_, _, _, _, FX, N>(render, step, &lines, counted, &mut sums[full..], counts, out);
+        let cols = (from[0].cols() / FX).min(render.alike(&step.by, step.cols, step.rows).0);
+        let (rows, counted) = (level.done, level.counted);
+        let cells = CellLines::<T, N>::new(from, step.shape.factor[1], rows);
+        let [mut sums, mut counts] = level.panels(rows, step.cols, keep);
+        // Beside a last cell one row at a time: it is made while this is in the first cache.
+        let ragged = cols < step.cols;
+        for first in (0..rows).step_by(if ragged { 1 } else { rows }) {
+            let cells = cells.part(first..if ragged { first + 1 } else { rows });
+            if ragged {
+                let (lines, mut sum, mut count) = (cells.row(0), [A::default()], [A::default()]);
+                let count = &mut count[..usize::from(counted)];
+                let mut out = out.row_mut(first);
+                let last = Some(out.part(cols..cols + 1));
+                last_cell::<_, _, _, _, FX, N>(render, step, &lines, (&lines, What::Presence), &mut sum, count, last);
+                if keep {
+                    sums.row_mut(first).voxels[cols..].copy_from_slice(&sum);
+                }
+                if keep && counted {
+                    counts.row_mut(first).voxels[cols..].copy_from_slice(count);
+                }
             }
-            let counts = counts.get_mut(..full).unwrap_or_default();
-            render.finish::<I, FX, N>(isa, &step.by, &lines, &mut sums[..full], counts, out.part(0..full));
+            if cols > 0 {
+                let cut = Cut { first, cols };
+                render.finish::<I, FX, N>(isa, &step.by, cells, cut, &mut sums, &mut counts, out);
+            }
         }
     }
 }

@@ -96,6 +96,7 @@ impl<'a, T> Panel<'a, T> {
 }
 
 /// The rows of cells, `N` of each, cell after cell: those of several panels side by side.
+#[derive(Clone, Copy)]
 pub struct CellLines<'a, T, const N: usize> {
     lines: [Line<'a, T>; N],
     /// Voxels from the rows of a cell to those of the next.
@@ -115,6 +116,45 @@ impl<'a, T, const N: usize> CellLines<'a, T, N> {
         let line = |k: usize| panels[k / fy].line(k % fy, 0, fy, panels.len());
         CellLines { lines: std::array::from_fn(line), step: pitch.wrapping_mul(fy as isize), left: cells }
     }
+
+    /// How many rows of cells there are.
+    #[inline(always)]
+    pub fn rows(&self) -> usize {
+        self.left
+    }
+
+    /// Some of the rows of cells.
+    #[inline(always)]
+    pub fn part(&self, cells: Range<usize>) -> Self {
+        assert!(cells.start < cells.end && cells.end <= self.left);
+        CellLines { lines: self.moved(cells.start), left: cells.len(), ..*self }
+    }
+
+    /// The rows of cell `j`.
+    #[inline(always)]
+    pub fn row(&self, j: usize) -> [Line<'a, T>; N] {
+        assert!(j < self.left);
+        self.moved(j)
+    }
+
+    /// The lines `cells` further down, where there are some.
+    #[inline(always)]
+    fn moved(&self, cells: usize) -> [Line<'a, T>; N] {
+        let by = self.step.wrapping_mul(cells as isize);
+        self.lines.map(|line| Line {
+            // SAFETY: `new` checked that the panel has as many rows as cells, and the callers that this is one of them.
+            voxels: unsafe { std::slice::from_raw_parts(line.voxels.as_ptr().wrapping_offset(by), line.voxels.len()) },
+            ahead: line.ahead.wrapping_offset(by.wrapping_mul(size_of::<T>() as isize)),
+            ..line
+        })
+    }
+
+    /// Voxels of a row.
+    #[inline(always)]
+    pub fn cols(&self) -> usize {
+        // All rows are of one length.
+        self.lines[0].voxels.len()
+    }
 }
 
 impl<'a, T, const N: usize> Iterator for CellLines<'a, T, N> {
@@ -122,18 +162,10 @@ impl<'a, T, const N: usize> Iterator for CellLines<'a, T, N> {
 
     #[inline(always)]
     fn next(&mut self) -> Option<Self::Item> {
-        self.left = self.left.checked_sub(1)?;
-        let lines = self.lines;
-        let next = |line: Line<'a, T>| Line {
-            // SAFETY: `new` checked that the panel has as many rows as cells; behind the last cell nobody looks.
-            voxels: unsafe {
-                std::slice::from_raw_parts(line.voxels.as_ptr().wrapping_offset(self.step), line.voxels.len())
-            },
-            ahead: line.ahead.wrapping_offset(self.step.wrapping_mul(size_of::<T>() as isize)),
-            ..line
-        };
+        let lines = (self.left > 0).then(|| self.row(0))?;
+        self.left -= 1;
         if self.left > 0 {
-            self.lines = lines.map(next);
+            self.lines = self.moved(1);
         }
         Some(lines)
     }

@@ -22,11 +22,11 @@ mod vectors;
 pub mod views;
 
 use halves::Halves;
-use lines::Line;
+use lines::{CellLines, Line};
 use std::ops::{Add, BitOr, BitXor};
 use std::sync::OnceLock;
 use two_floats::TwoFloats;
-use views::{Row, Voxel};
+use views::{Cut, PanelMut, Row, Voxel};
 
 /// A loop over voxels, written once and compiled for every instruction set.
 ///
@@ -411,14 +411,16 @@ pub trait Isa: Copy {
         0
     }
 
-    /// Sums of `N` lines (at most [`SIDE`]) as [`Isa::sums`] sets them, `narrow`ed at once, as far as vectors go: how many.
+    /// Sums of cells of `N` lines (at most [`SIDE`]) as [`Isa::sums`] sets them, `narrow`ed at once: those of all rows of cells, from row `first` of the panels on, and
+    /// there the first `cols`; how many columns are done, which is all where there are vectors. Sums without columns are not kept.
     #[inline(always)]
     fn finish_sums<T: Widen, const FX: usize, const N: usize>(
         self,
-        _lines: &[Line<'_, T>; N],
-        _sums: &mut [T::Wide],
+        _cells: CellLines<'_, T, N>,
+        _cut: Cut,
+        _sums: &mut PanelMut<'_, T::Wide>,
         _by: Halving,
-        _out: Row<'_, T>,
+        _out: &mut PanelMut<'_, T>,
     ) -> usize {
         0
     }
@@ -440,10 +442,11 @@ pub trait Isa: Copy {
     #[inline(always)]
     fn finish_sparse<T: Widen, const FX: usize, const N: usize>(
         self,
-        _lines: &[Line<'_, T>; N],
-        _sums: &mut [T::Wide],
-        _counts: &mut [T::Wide],
-        _out: Row<'_, T>,
+        _cells: CellLines<'_, T, N>,
+        _cut: Cut,
+        _sums: &mut PanelMut<'_, T::Wide>,
+        _counts: &mut PanelMut<'_, T::Wide>,
+        _out: &mut PanelMut<'_, T>,
     ) -> usize {
         0
     }
@@ -464,7 +467,8 @@ pub trait Isa: Copy {
     }
 
     /// `ends[i]` becomes (with `ADD`: or stays) the minimum (`MAX`: maximum) of `FX` (1 or 2) numbers from `FX i` on of each line, as
-    /// far as vectors go: how many. That is also written to `out`, if it is given. `T` and `A` hold a `K` each.
+    /// far as vectors go: how many. That is also written to `out`, if it is given, and there may be no ends then. `T`
+    /// and `A` hold a `K` each.
     #[inline(always)]
     fn extrema<K: Comparable, T: Voxel, A: Voxel, const FX: usize, const ADD: bool, const MAX: bool, const N: usize>(
         self,

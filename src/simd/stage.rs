@@ -41,10 +41,15 @@ impl<'a, T: Copy + Default> Stage<'a, T> {
 }
 
 impl<T> Stage<'_, T> {
-    /// `rows` rows (up to [`TOGETHER`]) from row `j` on, to write; rows are asked for one after the other.
+    /// `rows` rows (up to [`TOGETHER`]) from row `j` on, to write; rows are asked for one after the other, though the
+    /// last ones may be asked for again.
     #[inline(always)]
     pub fn rows(&mut self, j: usize, rows: usize, cols: usize) -> &mut [T] {
-        assert!(j == self.next && rows <= TOGETHER);
+        assert!(rows <= TOGETHER);
+        if j + rows == self.next {
+            return &mut self.room[self.held - rows * cols..self.held];
+        }
+        assert!(j == self.next);
         self.next += rows;
         if self.held >= BURST / size_of::<T>() {
             self.leave();
@@ -122,6 +127,7 @@ mod tests {
                 let mut j = 0;
                 while j < rows {
                     let count = 1 + j % TOGETHER;
+                    stage.rows(j, count, cols).fill(0);
                     for (i, voxel) in stage.rows(j, count, cols).iter_mut().enumerate() {
                         *voxel = (j * cols + i) as u16 % 60_013;
                     }

@@ -6,22 +6,27 @@
 
 mod columns;
 mod extrema;
+mod finish;
 mod folds;
 mod leaders;
 mod means;
 mod modes;
+mod rows;
 mod steps;
 
 pub use columns::{byte_cells, cells_of_sums, wide_cells};
 pub use extrema::extrema;
+pub use finish::{finish_sparse, finish_sums, finish_two_rows};
 pub use folds::{adjacent_sums, sums, wider_sums};
 pub use leaders::merge as merge_leaders;
-pub use means::{finish_sparse, finish_sums, finish_two, finish_up, narrow};
+pub use means::{finish_two, finish_up, narrow};
 pub use modes::{compare, count_rows, find, modes, tell_apart};
+pub use rows::next;
+use rows::{Out, Padded};
 pub use steps::every;
 
 use super::lines::Line;
-use super::views::{Row, Voxel};
+use super::views::Voxel;
 use super::{Halving, Label};
 
 /// A vector register.
@@ -43,6 +48,10 @@ pub trait Vector: Copy {
     unsafe fn reorder(self, order: Self::Order) -> Self;
     unsafe fn load<T>(at: *const T) -> Self;
     unsafe fn store<T>(self, at: *mut T);
+    /// The first bytes, at most a vector, and zeros behind them.
+    unsafe fn load_few<T>(at: *const T, bytes: usize) -> Self;
+    /// The first bytes, at most a vector.
+    unsafe fn store_few<T>(self, at: *mut T, bytes: usize);
     /// Past the caches; `at` is aligned to 16 bytes, because that is as far as numpy aligns its arrays.
     unsafe fn stream<T>(self, at: *mut T);
 }
@@ -139,32 +148,6 @@ pub trait Order {
     unsafe fn greatest(a: <Self::Lanes as Lanes>::V, b: <Self::Lanes as Lanes>::V) -> <Self::Lanes as Lanes>::V;
 }
 
-/// Where vectors of a row are written: past the caches, if the row wants it and that can be done vector by vector; a rest
-/// would be slower than what it saves.
-struct Out<T> {
-    origin: *mut T,
-    streams: bool,
-}
-
-impl<T: Voxel> Out<T> {
-    #[inline(always)]
-    fn new(row: Row<'_, T>, full: usize) -> Self {
-        let streams = row.streams && row.voxels.len() == full && row.voxels.as_ptr().align_offset(16) == 0;
-        Out { origin: row.voxels.as_mut_ptr(), streams }
-    }
-
-    /// # Safety
-    /// A vector from voxel `i` on is within the row.
-    #[inline(always)]
-    unsafe fn put<V: Vector>(&self, i: usize, v: V) {
-        // SAFETY: the caller's promise.
-        unsafe {
-            let at = self.origin.add(i);
-            if self.streams { v.stream(at) } else { v.store(at) }
-        }
-    }
-}
-
 /// The exclusive or of all words as far as vectors go, and how many that is.
 ///
 /// # Safety
@@ -203,19 +186,6 @@ unsafe fn set_or_add<S: Sums, A, const ADD: bool>(to: *mut A, sums: S::V) {
     unsafe {
         let sums = if ADD { S::plus(S::V::load(to), sums) } else { sums };
         sums.store(to);
-    }
-}
-
-/// Where the next vector is: behind the last one, and if there is less than a vector left, as much over again as makes one
-/// full. For loops that may do a voxel twice.
-#[inline(always)]
-pub fn next(i: usize, lanes: usize, len: usize) -> Option<usize> {
-    if i + lanes <= len {
-        Some(i)
-    } else if i < len && lanes <= len {
-        Some(len - lanes)
-    } else {
-        None
     }
 }
 

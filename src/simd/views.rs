@@ -139,6 +139,15 @@ impl<'a, T> Row<'a, T> {
     }
 }
 
+/// Which cells of a panel are made at once.
+#[derive(Clone, Copy)]
+pub struct Cut {
+    /// From this row on.
+    pub first: usize,
+    /// So many of the first ones of each row.
+    pub cols: usize,
+}
+
 /// Rows to write; as [`Panel`].
 pub struct PanelMut<'a, T> {
     pub(super) origin: *mut T,
@@ -188,7 +197,7 @@ impl<'a, T> PanelMut<'a, T> {
         self.stage = None;
     }
 
-    /// Row `j`, to write. Unless they are kept, rows are asked for once, and one after the other.
+    /// Row `j`, to write. Unless they are kept, rows are asked for one after the other.
     #[inline(always)]
     pub fn row_mut(&mut self, j: usize) -> Row<'_, T> {
         assert!(j < self.rows);
@@ -197,6 +206,21 @@ impl<'a, T> PanelMut<'a, T> {
         }
         // SAFETY: as in `Panel::row`; the rows do not overlap, and `&mut self` lends one at a time.
         let voxels = unsafe { row_at(self.origin, self.pitch, self.cols, j) };
+        Row { voxels, streams: self.streams }
+    }
+
+    /// Whether the rows lie one behind the other, and are written where they belong.
+    #[inline(always)]
+    pub(super) fn is_dense(&self) -> bool {
+        self.pitch == self.cols as isize && self.stage.is_none()
+    }
+
+    /// Rows `j` and `j + 1` as one, if it is dense.
+    #[inline(always)]
+    pub(super) fn two_rows(&mut self, j: usize) -> Row<'_, T> {
+        assert!(self.is_dense() && j < self.rows && self.rows - j >= 2);
+        // SAFETY: as above, of two rows without a gap.
+        let voxels = unsafe { row_at(self.origin.offset(j as isize * self.pitch), 0, 2 * self.cols, 0) };
         Row { voxels, streams: self.streams }
     }
 

@@ -16,9 +16,9 @@ pub use sums::{
     TwoFloatsSums, U8Pairs, U16Pairs, U32Pairs, U64Pairs, WordSums,
 };
 
-use super::lines::Line;
+use super::lines::{CellLines, Line};
 use super::vectors::{self, Octets, Vector};
-use super::views::{Row, Voxel};
+use super::views::{Cut, PanelMut, Row, Voxel};
 use super::{
     Adjacent, Cells, Comparable, Found, Halving, Isa, Kernel, Label, MergeLeaders, PIECE, Told, Widen, scalar,
 };
@@ -111,13 +111,19 @@ impl Isa for Avx2 {
     #[inline(always)]
     fn finish_sums<T: Widen, const FX: usize, const N: usize>(
         self,
-        lines: &[Line<'_, T>; N],
-        sums: &mut [T::Wide],
+        cells: CellLines<'_, T, N>,
+        cut: Cut,
+        sums: &mut PanelMut<'_, T::Wide>,
         by: Halving,
-        out: Row<'_, T>,
+        out: &mut PanelMut<'_, T>,
     ) -> usize {
         // SAFETY: `self` is the proof that the instructions are there.
-        unsafe { vectors::finish_sums::<T::Avx2, FX, N>(lines, sums, by, out) }
+        unsafe {
+            match vectors::finish_two_rows::<T::Avx2, FX, N>(cells, cut, sums, by, out) {
+                0 => vectors::finish_sums::<T::Avx2, FX, N>(cells, cut, sums, by, out),
+                done => done,
+            }
+        }
     }
 
     #[inline(always)]
@@ -136,13 +142,14 @@ impl Isa for Avx2 {
     #[inline(always)]
     fn finish_sparse<T: Widen, const FX: usize, const N: usize>(
         self,
-        lines: &[Line<'_, T>; N],
-        sums: &mut [T::Wide],
-        counts: &mut [T::Wide],
-        out: Row<'_, T>,
+        cells: CellLines<'_, T, N>,
+        cut: Cut,
+        sums: &mut PanelMut<'_, T::Wide>,
+        counts: &mut PanelMut<'_, T::Wide>,
+        out: &mut PanelMut<'_, T>,
     ) -> usize {
         // SAFETY: `self` is the proof that the instructions are there.
-        unsafe { vectors::finish_sparse::<T::Avx2, FX, N>(lines, sums, counts, out) }
+        unsafe { vectors::finish_sparse::<T::Avx2, FX, N>(cells, cut, sums, counts, out) }
     }
 
     #[inline(always)]
@@ -316,6 +323,24 @@ impl Vector for __m256i {
     unsafe fn store<T>(self, at: *mut T) {
         // SAFETY: the caller has AVX2, and may write there.
         unsafe { _mm256_storeu_si256(at.cast(), self) }
+    }
+    #[inline(always)]
+    unsafe fn load_few<T>(at: *const T, bytes: usize) -> Self {
+        let mut few = [0u8; 32];
+        // SAFETY: the caller has AVX2, and may read so many bytes there; they fit a vector.
+        unsafe {
+            std::ptr::copy_nonoverlapping(at.cast(), few.as_mut_ptr(), bytes);
+            Self::load(few.as_ptr())
+        }
+    }
+    #[inline(always)]
+    unsafe fn store_few<T>(self, at: *mut T, bytes: usize) {
+        let mut few = [0u8; 32];
+        // SAFETY: the caller has AVX2, and may write so many bytes there; they fit a vector.
+        unsafe {
+            self.store(few.as_mut_ptr());
+            std::ptr::copy_nonoverlapping(few.as_ptr(), at.cast(), bytes);
+        }
     }
     #[inline(always)]
     unsafe fn stream<T>(self, at: *mut T) {

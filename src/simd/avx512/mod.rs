@@ -16,15 +16,15 @@ pub use sums::{
 };
 
 use super::avx2::cells;
-use super::lines::Line;
+use super::lines::{CellLines, Line};
 use super::vectors::{self, Octets, Vector};
-use super::views::{Row, Voxel};
+use super::views::{Cut, PanelMut, Row, Voxel};
 use super::{
     Adjacent, Cells, Comparable, Found, Halving, Isa, Kernel, Label, MergeLeaders, PIECE, Told, Widen, scalar,
 };
 use std::arch::x86_64::*;
 
-/// Bytes of a vector: whole cells that make fewer are left to AVX2.
+/// Bytes of a vector: folds that make fewer are left to AVX2.
 const VECTOR: usize = <__m512i as Vector>::BYTES;
 
 /// Proof that this processor has these instructions: only [`Avx512::detect`] makes one.
@@ -150,17 +150,21 @@ impl Isa for Avx512 {
     #[inline(always)]
     fn finish_sums<T: Widen, const FX: usize, const N: usize>(
         self,
-        lines: &[Line<'_, T>; N],
-        sums: &mut [T::Wide],
+        cells: CellLines<'_, T, N>,
+        cut: Cut,
+        sums: &mut PanelMut<'_, T::Wide>,
         by: Halving,
-        out: Row<'_, T>,
+        out: &mut PanelMut<'_, T>,
     ) -> usize {
         // SAFETY: `self` is the proof that the instructions are there, and those of AVX2.
         unsafe {
-            if sums.len() < VECTOR / size_of::<T>() {
-                return vectors::finish_sums::<T::Avx2, FX, N>(lines, sums, by, out);
+            if !half::<T>(cut.cols) {
+                return vectors::finish_sums::<T::Avx512, FX, N>(cells, cut, sums, by, out);
             }
-            vectors::finish_sums::<T::Avx512, FX, N>(lines, sums, by, out)
+            match vectors::finish_two_rows::<T::Avx512, FX, N>(cells, cut, sums, by, out) {
+                0 => vectors::finish_sums::<T::Avx2, FX, N>(cells, cut, sums, by, out),
+                done => done,
+            }
         }
     }
 
@@ -185,17 +189,18 @@ impl Isa for Avx512 {
     #[inline(always)]
     fn finish_sparse<T: Widen, const FX: usize, const N: usize>(
         self,
-        lines: &[Line<'_, T>; N],
-        sums: &mut [T::Wide],
-        counts: &mut [T::Wide],
-        out: Row<'_, T>,
+        cells: CellLines<'_, T, N>,
+        cut: Cut,
+        sums: &mut PanelMut<'_, T::Wide>,
+        counts: &mut PanelMut<'_, T::Wide>,
+        out: &mut PanelMut<'_, T>,
     ) -> usize {
         // SAFETY: `self` is the proof that the instructions are there, and those of AVX2.
         unsafe {
-            if sums.len() < VECTOR / size_of::<T>() {
-                return vectors::finish_sparse::<T::Avx2, FX, N>(lines, sums, counts, out);
+            if half::<T>(cut.cols) {
+                return vectors::finish_sparse::<T::Avx2, FX, N>(cells, cut, sums, counts, out);
             }
-            vectors::finish_sparse::<T::Avx512, FX, N>(lines, sums, counts, out)
+            vectors::finish_sparse::<T::Avx512, FX, N>(cells, cut, sums, counts, out)
         }
     }
 
@@ -222,7 +227,7 @@ impl Isa for Avx512 {
     ) -> usize {
         // SAFETY: `self` is the proof that the instructions are there, and those of AVX2.
         unsafe {
-            if ends.len() < VECTOR / size_of::<T>() {
+            if half::<T>(out.as_ref().map_or(ends.len(), |out| out.voxels.len())) {
                 return vectors::extrema::<K::Avx2, T, A, FX, ADD, MAX, N>(lines, ends, out);
             }
             vectors::extrema::<K::Avx512, T, A, FX, ADD, MAX, N>(lines, ends, out)
@@ -336,6 +341,18 @@ impl Isa for Avx512 {
     }
 }
 
+/// A mask of the first bytes of a vector.
+#[inline(always)]
+fn first(bytes: usize) -> u64 {
+    u64::MAX.checked_shr((VECTOR - bytes) as u32).unwrap_or(0)
+}
+
+/// Whether rows of so many are half a vector to a vector long, which is a vector of AVX2 and more.
+#[inline(always)]
+fn half<T>(len: usize) -> bool {
+    (VECTOR / 2..VECTOR).contains(&(len * size_of::<T>()))
+}
+
 impl Vector for __m512i {
     const BYTES: usize = 64;
     #[inline(always)]
@@ -384,6 +401,16 @@ impl Vector for __m512i {
     unsafe fn store<T>(self, at: *mut T) {
         // SAFETY: the caller has AVX-512, and may write there.
         unsafe { _mm512_storeu_si512(at.cast(), self) }
+    }
+    #[inline(always)]
+    unsafe fn load_few<T>(at: *const T, bytes: usize) -> Self {
+        // SAFETY: the caller has AVX-512, and may read the bytes that the mask names.
+        unsafe { _mm512_maskz_loadu_epi8(first(bytes), at.cast()) }
+    }
+    #[inline(always)]
+    unsafe fn store_few<T>(self, at: *mut T, bytes: usize) {
+        // SAFETY: the caller has AVX-512, and may write the bytes that the mask names.
+        unsafe { _mm512_mask_storeu_epi8(at.cast(), first(bytes), self) }
     }
     #[inline(always)]
     unsafe fn stream<T>(self, at: *mut T) {

@@ -1,12 +1,13 @@
 //! Minima and maxima of whole cells.
 
-use super::{Lanes, Order, Out, Vector, again, length, next};
+use super::{Lanes, Order, Out, Padded, Vector, again, length, next};
 use crate::simd::lines::Line;
 use crate::simd::views::{Row, Voxel};
 
 type OrderedOf<O> = <<O as Order>::Lanes as Lanes>::V;
 
-/// Minima or maxima of cells of `FX` (1 or 2) columns, set or folded onto what is there, and written to `out` if it is given.
+/// Minima or maxima of cells of `FX` (1 or 2) columns, set or folded onto what is there, and written to `out` if it is given; without ends, only
+/// there.
 ///
 /// # Safety
 /// Needs the instructions; `T` and `A` hold what `O` compares.
@@ -24,36 +25,71 @@ pub unsafe fn extrema<
     ends: &mut [A],
     out: Option<Row<'_, T>>,
 ) -> usize {
+    let lanes = OrderedOf::<O>::BYTES / size_of::<T>();
+    let len = out.as_ref().map_or(ends.len(), |out| out.voxels.len());
+    assert!(len <= length(lines) / FX && (ends.len() == len || (ends.is_empty() && !ADD)));
+    // SAFETY: the caller has the instructions; lines hold `FX` numbers for each end, or are padded to `FX` vectors.
+    unsafe {
+        if len < lanes {
+            let mut room = Padded::new();
+            let lines = &room.fill::<OrderedOf<O>, T, FX>(lines);
+            extrema_of::<O, T, A, FX, ADD, MAX, ROWS, true>(lines, len, ends, out);
+        } else {
+            extrema_of::<O, T, A, FX, ADD, MAX, ROWS, false>(lines, len, ends, out);
+        }
+    }
+    len
+}
+
+/// As [`extrema`], of rows of `len` that are `SHORT`, less than a vector, or not.
+///
+/// # Safety
+/// Needs the instructions. Lines hold `FX` numbers for each result, or if these are short, for a vector of them; ends and row are as long as they
+/// should.
+#[inline(always)]
+unsafe fn extrema_of<
+    O: Order,
+    T: Voxel,
+    A: Voxel,
+    const FX: usize,
+    const ADD: bool,
+    const MAX: bool,
+    const ROWS: usize,
+    const SHORT: bool,
+>(
+    lines: &[Line<'_, T>; ROWS],
+    len: usize,
+    ends: &mut [A],
+    out: Option<Row<'_, T>>,
+) {
     const { assert!((FX == 1 || FX == 2) && ROWS >= 1) };
     const { assert!(size_of::<T>() == size_of::<<O::Lanes as Lanes>::Label>() && size_of::<T>() == size_of::<A>()) };
     let lanes = OrderedOf::<O>::BYTES / size_of::<T>();
-    let len = ends.len().min(length(lines) / FX);
-    let out = out.map(|row| {
-        assert!(row.voxels.len() >= len);
-        Out::new(row, len / lanes * lanes)
-    });
-    let (mut next_i, mut done) = (0, 0);
-    while let Some(i) = next(next_i, lanes, len) {
+    let (full, keep) = (len / lanes * lanes, !ends.is_empty());
+    let out = out.map(|row| Out::<_, SHORT>::new(row, full));
+    let ends = Out::<_, SHORT>::new(Row::new(ends), full);
+    let mut next_i = 0;
+    while let Some(i) = next(next_i, lanes, if SHORT { lanes } else { len }) {
+        next_i += lanes;
         lines.iter().for_each(|line| line.announce(FX * i, FX * OrderedOf::<O>::BYTES));
-        // SAFETY: i + lanes <= len, and FX len numbers are in each line, len in the ends and in the row.
+        // SAFETY: the caller's promise.
         unsafe {
-            let at = ends.as_mut_ptr().add(i);
             let mut end = ends_of::<O, T, FX, MAX>(lines[0].voxels.as_ptr().add(FX * i), lanes);
             for line in &lines[1..] {
                 end = pick::<O, MAX>(end, ends_of::<O, T, FX, MAX>(line.voxels.as_ptr().add(FX * i), lanes));
             }
             if ADD {
-                end = pick::<O, MAX>(OrderedOf::<O>::load(at), end);
+                end = pick::<O, MAX>(ends.get(i), end);
             }
             again(lines, FX * i, FX * OrderedOf::<O>::BYTES);
-            end.store(at);
+            if keep {
+                ends.put(i, end);
+            }
             if let Some(out) = &out {
                 out.put(i, end);
             }
         }
-        (next_i, done) = (next_i + lanes, len);
     }
-    done
 }
 
 /// # Safety

@@ -1,4 +1,4 @@
-//! Means of whole cells: sums that become voxels before they leave the registers.
+//! Means of whole cells: of vectors of cells, and of rows of sums, through one level or two.
 
 use super::{Out, Pairs, Sums, Vector, VectorOf, again, length, next};
 use crate::simd::Halving;
@@ -79,7 +79,7 @@ unsafe fn cells_of<P: Pairs, const FX: usize, const COUNT: bool>(from: *const P:
 pub unsafe fn narrow<P: Pairs>(sums: &[P::Wide], by: Halving, out: Row<'_, P::Voxel>) -> usize {
     let lanes = VectorOf::<P>::BYTES / size_of::<P::Voxel>();
     let full = sums.len().min(out.voxels.len()) / lanes * lanes;
-    let out = Out::new(out, full);
+    let out = Out::<_, false>::new(out, full);
     for i in (0..full).step_by(lanes) {
         // SAFETY: i + lanes <= sums.len() and out.len(), by `full`.
         unsafe {
@@ -88,36 +88,6 @@ pub unsafe fn narrow<P: Pairs>(sums: &[P::Wide], by: Halving, out: Row<'_, P::Vo
         }
     }
     full
-}
-
-/// Whole cells of `FX` (1 or 2) columns: folded and narrowed.
-///
-/// # Safety
-/// Needs the instructions.
-#[inline(always)]
-pub unsafe fn finish_sums<P: Pairs, const FX: usize, const ROWS: usize>(
-    lines: &[Line<'_, P::Voxel>; ROWS],
-    sums: &mut [P::Wide],
-    by: Halving,
-    out: Row<'_, P::Voxel>,
-) -> usize {
-    let lanes = VectorOf::<P>::BYTES / size_of::<P::Voxel>();
-    let len = sums.len().min(length(lines) / FX).min(out.voxels.len());
-    let out = Out::new(out, len / lanes * lanes);
-    let (mut i, mut done) = (0, 0);
-    while let Some(at) = next(i, lanes, len) {
-        // SAFETY: at + lanes <= len, and FX len voxels are in each line, len in the sums and in the row.
-        unsafe {
-            let (low, high) = cells::<P, FX, false, ROWS>(lines, at);
-            let to = sums.as_mut_ptr().add(at);
-            low.store(to);
-            high.store(to.add(lanes / 2));
-            again(lines, FX * at, FX * VectorOf::<P>::BYTES);
-            out.put(at, P::narrow(low, high, by));
-        }
-        (i, done) = (i + lanes, len);
-    }
-    done
 }
 
 /// Whole cells of `FX` (1 or 2) columns of sums of two lines: folded, set or added, and narrowed if there is somewhere to write them.
@@ -140,7 +110,7 @@ pub unsafe fn finish_up<P: Pairs, const FX: usize>(
     }
     let out = out.map(|row| {
         assert!(row.voxels.len() >= len);
-        Out::new(row, len / lanes * lanes)
+        Out::<_, false>::new(row, len / lanes * lanes)
     });
     let to = sums.as_mut_ptr();
     // SAFETY: at + lanes <= len, and FX len sums are in each line, len in the sums and in the row.
@@ -182,42 +152,6 @@ unsafe fn load_two<P: Pairs>(from: *const P::Wide) -> TwoOf<P> {
     unsafe { (VectorOf::<P>::load(from), VectorOf::<P>::load(from.add(VectorOf::<P>::BYTES / size_of::<P::Wide>()))) }
 }
 
-/// Whole cells of `FX` (1 or 2) columns, without background: folded, counted and divided.
-///
-/// # Safety
-/// Needs the instructions.
-#[inline(always)]
-pub unsafe fn finish_sparse<P: Pairs, const FX: usize, const ROWS: usize>(
-    lines: &[Line<'_, P::Voxel>; ROWS],
-    sums: &mut [P::Wide],
-    counts: &mut [P::Wide],
-    out: Row<'_, P::Voxel>,
-) -> usize {
-    if !P::DIVIDES {
-        return 0;
-    }
-    const { assert!(FX * ROWS <= 8, "as many as `quotients` can count") };
-    let lanes = VectorOf::<P>::BYTES / size_of::<P::Voxel>();
-    let len = sums.len().min(counts.len()).min(length(lines) / FX).min(out.voxels.len());
-    let out = Out::new(out, len / lanes * lanes);
-    let (mut i, mut done) = (0, 0);
-    while let Some(at) = next(i, lanes, len) {
-        // SAFETY: at + lanes <= len, and FX len voxels are in each line, len in the sums, the counts and the row.
-        unsafe {
-            let (low, high) = cells::<P, FX, false, ROWS>(lines, at);
-            let (few, more) = cells::<P, FX, true, ROWS>(lines, at);
-            let (to, count) = (sums.as_mut_ptr().add(at), counts.as_mut_ptr().add(at));
-            low.store(to);
-            high.store(to.add(lanes / 2));
-            few.store(count);
-            more.store(count.add(lanes / 2));
-            out.put(at, P::quotients(low, high, few, more));
-        }
-        (i, done) = (i + lanes, len);
-    }
-    done
-}
-
 /// Whole cells of `FX` (1 or 2) columns of two rows, which lie one beside the other, and the sums of the whole cells of `FX` columns that
 /// these make: voxels of the first level to `outs`, sums (and with `SPARSE` counts) of the second set or added. The sums of the first never
 /// leave the registers.
@@ -245,7 +179,7 @@ pub unsafe fn finish_two<P: Pairs, const FX: usize, const ROWS: usize, const SPA
     if len < lanes {
         return 0;
     }
-    let outs = outs.map(|out| Out::new(out, len / lanes * lanes));
+    let outs = outs.map(|out| Out::<_, false>::new(out, len / lanes * lanes));
     let (to, count) = (sums.as_mut_ptr(), counts.as_mut_ptr());
     // SAFETY: at + lanes <= len, and FX len voxels are in each line, len in the rows, len / FX in the sums and the counts.
     unsafe {

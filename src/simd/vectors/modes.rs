@@ -80,7 +80,7 @@ unsafe fn walk<L: Lanes, const CELL: usize, const ROWS: usize, const BIT: usize,
     let lines: &[Line<'_, L::Label>; ROWS] = cells.lines.try_into().expect("as many rows as the loop was chosen for");
     let length = lines.iter().map(|line| line.voxels.len()).min().unwrap_or(0);
     let len = out.voxels.len().min(length / columns);
-    let out = Out::new(out, len / lanes * lanes);
+    let out = Out::<_, false>::new(out, len / lanes * lanes);
     let stride = leaders.len() / 5;
     let leads = RULE == LEAD || RULE == SPARSE_LEAD;
     assert!(!leads || len <= stride);

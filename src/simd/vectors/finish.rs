@@ -1,0 +1,203 @@
+//! Whole cells of a panel, from the voxels to the means: row after row by one call of a kernel, because short rows would otherwise
+//! pay more for the way to their loop than for their voxels.
+
+use super::means::cells;
+use super::{Out, Padded, Pairs, Sums, Vector, VectorOf, again, next};
+use crate::simd::Halving;
+use crate::simd::lines::{CellLines, Line};
+use crate::simd::views::{Cut, PanelMut};
+
+/// Whole cells of `FX` (1 or 2) columns: folded and narrowed.
+///
+/// # Safety
+/// Needs the instructions.
+#[inline(always)]
+pub unsafe fn finish_sums<P: Pairs, const FX: usize, const ROWS: usize>(
+    all: CellLines<'_, P::Voxel, ROWS>,
+    cut: Cut,
+    sums: &mut PanelMut<'_, P::Wide>,
+    by: Halving,
+    out: &mut PanelMut<'_, P::Voxel>,
+) -> usize {
+    // SAFETY: the caller has the instructions.
+    unsafe {
+        if cut.cols * size_of::<P::Voxel>() < VectorOf::<P>::BYTES {
+            finish_rows::<P, FX, ROWS, true>(all, cut, sums, by, out)
+        } else {
+            finish_rows::<P, FX, ROWS, false>(all, cut, sums, by, out)
+        }
+    }
+}
+
+/// As [`finish_sums`], of rows that are `SHORT`, less than a vector, or not.
+///
+/// # Safety
+/// Needs the instructions.
+#[inline(always)]
+unsafe fn finish_rows<P: Pairs, const FX: usize, const ROWS: usize, const SHORT: bool>(
+    all: CellLines<'_, P::Voxel, ROWS>,
+    cut: Cut,
+    sums: &mut PanelMut<'_, P::Wide>,
+    by: Halving,
+    out: &mut PanelMut<'_, P::Voxel>,
+) -> usize {
+    let lanes = VectorOf::<P>::BYTES / size_of::<P::Voxel>();
+    let (len, keep) = (cut.cols, sums.cols() > 0);
+    assert!(SHORT == (len < lanes) && len <= all.cols() / FX);
+    let (full, mut room) = (len / lanes * lanes, Padded::new());
+    for (j, mut lines) in (cut.first..).zip(all) {
+        let mut row = out.row_mut(j);
+        let out = Out::<_, SHORT>::new(row.part(0..len), full);
+        // SAFETY: at + lanes <= len, and FX len voxels are in each line; or it is padded, to FX vectors.
+        unsafe {
+            if SHORT {
+                lines = room.fill::<VectorOf<P>, _, FX>(&lines);
+            }
+            let mut i = 0;
+            while let Some(at) = next(i, lanes, if SHORT { lanes } else { len }) {
+                i += lanes;
+                let (low, high) = cells::<P, FX, false, ROWS>(&lines, at);
+                if keep {
+                    let sums = Out::<_, SHORT>::new(sums.row_mut(j).part(0..len), full);
+                    sums.put(at, low);
+                    sums.put(at + lanes / 2, high);
+                }
+                again(&lines, FX * at, FX * VectorOf::<P>::BYTES);
+                out.put(at, P::narrow(low, high, by));
+            }
+        }
+    }
+    len
+}
+
+/// As [`finish_sums`], of two rows at a time, where each of their lines is a vector, so that pairs make half of one; nothing where they
+/// are not, or where rows do not lie one behind the other.
+///
+/// # Safety
+/// Needs the instructions.
+#[inline(always)]
+pub unsafe fn finish_two_rows<P: Pairs, const FX: usize, const ROWS: usize>(
+    all: CellLines<'_, P::Voxel, ROWS>,
+    cut: Cut,
+    sums: &mut PanelMut<'_, P::Wide>,
+    by: Halving,
+    out: &mut PanelMut<'_, P::Voxel>,
+) -> usize {
+    let lanes = VectorOf::<P>::BYTES / size_of::<P::Voxel>();
+    let keep = sums.cols() > 0;
+    let halves = FX == 2 && all.cols() == lanes && cut.cols == lanes / 2 && all.rows() > 1;
+    let fits = |cols, is_dense| cols == lanes / 2 && is_dense;
+    if !halves || !fits(out.cols(), out.is_dense()) || (keep && !fits(sums.cols(), sums.is_dense())) {
+        return 0;
+    }
+    let mut i = 0;
+    while let Some(j) = next(i, 2, all.rows()) {
+        i += 2;
+        let row = cut.first + j;
+        let lines = [all.row(j), all.row(j + 1)];
+        // SAFETY: lines are a vector long.
+        unsafe {
+            let (low, high) = (row_of_pairs::<P, ROWS>(&lines[0]), row_of_pairs::<P, ROWS>(&lines[1]));
+            if keep {
+                let sums = Out::<_, false>::new(sums.two_rows(row), lanes);
+                sums.put(0, low);
+                sums.put(lanes / 2, high);
+            }
+            lines.iter().for_each(|lines| again(lines, 0, VectorOf::<P>::BYTES));
+            Out::<_, false>::new(out.two_rows(row), lanes).put(0, P::narrow(low, high, by));
+        }
+    }
+    cut.cols
+}
+
+/// As [`cells`], of all pairs of lines that are a vector long.
+///
+/// # Safety
+/// Needs the instructions; so long are the lines.
+#[inline(always)]
+unsafe fn row_of_pairs<P: Pairs, const ROWS: usize>(lines: &[Line<'_, P::Voxel>; ROWS]) -> VectorOf<P> {
+    again(lines, 0, VectorOf::<P>::BYTES);
+    // SAFETY: the caller's promise.
+    unsafe {
+        let mut sums = [VectorOf::<P>::zero(); ROWS];
+        for (sums, line) in sums.iter_mut().zip(lines) {
+            *sums = P::pairs(VectorOf::<P>::load(line.voxels.as_ptr()));
+        }
+        match sums[..] {
+            [a] => a,
+            [a, b] => P::Sums::plus(a, b),
+            [a, b, c, d] => P::Sums::plus(P::Sums::plus(a, b), P::Sums::plus(c, d)),
+            _ => unreachable!("as many lines as are read side by side"),
+        }
+    }
+}
+
+/// Whole cells of `FX` (1 or 2) columns, without background: folded, counted and divided.
+///
+/// # Safety
+/// Needs the instructions.
+#[inline(always)]
+pub unsafe fn finish_sparse<P: Pairs, const FX: usize, const ROWS: usize>(
+    all: CellLines<'_, P::Voxel, ROWS>,
+    cut: Cut,
+    sums: &mut PanelMut<'_, P::Wide>,
+    counts: &mut PanelMut<'_, P::Wide>,
+    out: &mut PanelMut<'_, P::Voxel>,
+) -> usize {
+    if !P::DIVIDES {
+        return 0;
+    }
+    // SAFETY: the caller has the instructions.
+    unsafe {
+        if cut.cols * size_of::<P::Voxel>() < VectorOf::<P>::BYTES {
+            finish_sparse_rows::<P, FX, ROWS, true>(all, cut, sums, counts, out)
+        } else {
+            finish_sparse_rows::<P, FX, ROWS, false>(all, cut, sums, counts, out)
+        }
+    }
+}
+
+/// As [`finish_sparse`], of rows that are `SHORT`, less than a vector, or not.
+///
+/// # Safety
+/// Needs the instructions.
+#[inline(always)]
+unsafe fn finish_sparse_rows<P: Pairs, const FX: usize, const ROWS: usize, const SHORT: bool>(
+    all: CellLines<'_, P::Voxel, ROWS>,
+    cut: Cut,
+    sums: &mut PanelMut<'_, P::Wide>,
+    counts: &mut PanelMut<'_, P::Wide>,
+    out: &mut PanelMut<'_, P::Voxel>,
+) -> usize {
+    const { assert!(FX * ROWS <= 8, "as many as `quotients` can count") };
+    let lanes = VectorOf::<P>::BYTES / size_of::<P::Voxel>();
+    let (len, keep) = (cut.cols, sums.cols() > 0);
+    assert!(SHORT == (len < lanes) && len <= all.cols() / FX);
+    let (full, mut room) = (len / lanes * lanes, Padded::new());
+    for (j, mut lines) in (cut.first..).zip(all) {
+        let mut row = out.row_mut(j);
+        let out = Out::<_, SHORT>::new(row.part(0..len), full);
+        // SAFETY: as in `finish_sums`.
+        unsafe {
+            if SHORT {
+                lines = room.fill::<VectorOf<P>, _, FX>(&lines);
+            }
+            let mut i = 0;
+            while let Some(at) = next(i, lanes, if SHORT { lanes } else { len }) {
+                i += lanes;
+                let (low, high) = cells::<P, FX, false, ROWS>(&lines, at);
+                let (few, more) = cells::<P, FX, true, ROWS>(&lines, at);
+                if keep {
+                    let sums = Out::<_, SHORT>::new(sums.row_mut(j).part(0..len), full);
+                    let counts = Out::<_, SHORT>::new(counts.row_mut(j).part(0..len), full);
+                    sums.put(at, low);
+                    sums.put(at + lanes / 2, high);
+                    counts.put(at, few);
+                    counts.put(at + lanes / 2, more);
+                }
+                out.put(at, P::quotients(low, high, few, more));
+            }
+        }
+    }
+    len
+}
