@@ -87,6 +87,7 @@ impl<V: Vector, const K: usize> Held<V, K> {
 /// # Safety
 /// Needs the instructions.
 #[inline(always)]
+#[expect(clippy::needless_range_loop, reason = "a place of several arrays")]
 unsafe fn merged<L: Lanes, const A: usize, const B: usize, const K: usize>(
     mut a: Held<L::V, A>,
     mut b: Held<L::V, B>,
