@@ -9,7 +9,6 @@
 //! Several mips by factors of 2 go another way, where there are vectors: cells have [`leaders`], which decide all but a few of them. Panels whose leaders
 //! decide little, those of noise, go on with lists.
 
-use crate::exact_rows::{Carry, Input, Led, Opened, Rows, Tallied, reach, within};
 use crate::grid::{Amounts, Array, Ascent, Axis, Bytes, Edge, Grid, Interrupted, Pooling};
 use crate::leaders;
 use crate::look::{LOOK, Work};
@@ -18,6 +17,9 @@ use crate::simd::tiles::{Tile, Tiles};
 use crate::simd::views::{Panel, PanelMut, Source, Span};
 use crate::simd::{Backend, Label, PIECE};
 use crate::tally::Tally;
+use rows::{Carry, Input, Led, Opened, Rows, Tallied, reach, within};
+
+mod rows;
 
 /// Bytes of a panel: lists of random labels have to stay in the second cache too.
 const LISTED: usize = 48 << 10;

@@ -7,7 +7,7 @@
 //! - [`grid`]: shapes; the sweep that makes all mips from one read
 //! - [`fold`]: cells of a row added up; [`sums`]: in which types, and divided how; [`cascade`]: row after row, level after level
 //! - [`tally`]: labels counted; [`mixed`], [`look`]: cells that are not uniform, found and decided; [`leaders`]: cells decided by their children's most
-//!   frequent labels; `exact_rows`: a panel of cells by all of these
+//!   frequent labels
 //! - [`averaging`], [`extrema`], [`mode`], [`exact_mode`]: what a cell becomes
 //! - [`stream`]: the limit they are measured against
 //! - `python`: the binding (feature `python`)
@@ -15,7 +15,6 @@
 pub mod averaging;
 pub mod cascade;
 pub mod exact_mode;
-mod exact_rows;
 pub mod extrema;
 pub mod fold;
 pub mod grid;

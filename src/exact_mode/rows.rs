@@ -1,6 +1,6 @@
-//! Panels of exact modes: what is kept of them, and how their rows are decided, with [`leaders`] or without.
+//! Panels of exact modes: what is kept of them, and how their rows are decided, with [`crate::leaders`] or without.
 
-use crate::exact_mode::Plan;
+use super::Plan;
 use crate::grid::Grid;
 use crate::leaders::{self, Begin, Children, Merge};
 use crate::look::{Look, Settle, Work};
