@@ -103,7 +103,7 @@ demo: $(MADE)/native $(MADE)/demo
 ELSEWHERE := --ignore=tests/test_wheel.py $(foreach topic,build readme dask info preview pyramid view,--ignore-glob='tests/test_$(topic)*')
 
 test: $(MADE)/native $(MADE)/test wheel
-	cargo test --release --no-default-features
+	cargo test --release --lib --no-default-features
 	$(BIN)/python -m pytest -n auto $(TESTS)
 	@set -e; for backend in $$($(BIN)/python -c 'from tinybrain import _native; print(*_native.backends()[-2::-1])'); do \
 	    echo "TINYBRAIN_SIMD=$$backend"; \
