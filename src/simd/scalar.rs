@@ -205,9 +205,8 @@ pub fn modes<T: Label>(cells: Cells<'_, T>, out: &mut [T], told: Told<'_, T>, fi
                 cell.sort_unstable_by_key(|&label| if signed { label ^ T::TOP } else { label });
                 let mode = mode_by_count(cell, sparse);
                 if !told.leaders.is_empty() {
-                    let lone = cells.column_bit.is_some() && 2 * i + 1 == cells.lines[0].voxels.len();
                     let stride = told.leaders.len() / 5;
-                    lead(cell, mode, sparse, lone, told.leaders.iter_mut().skip(i).step_by(stride));
+                    lead(cell, mode, sparse, told.leaders.iter_mut().skip(i).step_by(stride));
                 }
                 mode
             }
@@ -215,15 +214,12 @@ pub fn modes<T: Label>(cells: Cells<'_, T>, out: &mut [T], told: Told<'_, T>, fi
     }
 }
 
-/// The mode of a cell and another label that is there, if there is one, how often they are there, and how many voxels there are; of a `lone` column they are
-/// half as many.
-fn lead<'a, T: Label>(cell: &[T], mode: T, sparse: bool, lone: bool, leaders: impl Iterator<Item = &'a mut T>) {
+/// The mode of a cell and another label that is there, if there is one, how often they are there, and how many voxels there are.
+fn lead<'a, T: Label>(cell: &[T], mode: T, sparse: bool, leaders: impl Iterator<Item = &'a mut T>) {
     let passed = |label: T| sparse && label == T::ZERO;
     let other = cell.iter().copied().rfind(|&label| label != mode && !passed(label)).unwrap_or(mode);
-    let count = |which: &dyn Fn(T) -> bool| {
-        let voxels = cell.iter().filter(|&&label| which(label) && !passed(label)).count();
-        T::from((if lone { voxels / 2 } else { voxels }) as u8)
-    };
+    let count =
+        |which: &dyn Fn(T) -> bool| T::from(cell.iter().filter(|&&label| which(label) && !passed(label)).count() as u8);
     let of_other = count(&|label| label == other && other != mode);
     let told = [mode, other, count(&|label| label == mode), of_other, count(&|_| true)];
     leaders.zip(told).for_each(|(to, what)| *to = what);
