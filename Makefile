@@ -38,7 +38,7 @@ endif
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help demo test lint bench bench-volumes compare wheel build maturin clean
+.PHONY: help demo test lint bench bench-volumes compare wheel build maturin rust-tests clean
 
 help:
 	@echo "make demo     a pyramid of generated tissue: times, the picture demo.png, and demo.ome.zarr"
@@ -102,8 +102,14 @@ demo: $(MADE)/native $(MADE)/demo
 # unless the tests to run were named.
 ELSEWHERE := --ignore=tests/test_wheel.py $(foreach topic,build readme dask info preview pyramid view,--ignore-glob='tests/test_$(topic)*')
 
+# In a folder of their own, so that they may be compiled while the extension is.
+RUST_TESTS := cargo test --release --lib --no-default-features --target-dir target/tests
+
+rust-tests:
+	$(RUST_TESTS) --no-run
+
 test: $(MADE)/native $(MADE)/test wheel
-	cargo test --release --lib --no-default-features
+	$(RUST_TESTS)
 	$(BIN)/python -m pytest -n auto $(TESTS)
 	@set -e; for backend in $$($(BIN)/python -c 'from tinybrain import _native; print(*_native.backends()[-2::-1])'); do \
 	    echo "TINYBRAIN_SIMD=$$backend"; \
