@@ -1,0 +1,263 @@
+//! Means: sums divided and made voxels, by vectors where there are some for the types.
+
+use super::Quotient;
+use crate::fold::{Sum, Summand};
+use crate::simd::halves::Halves;
+use crate::simd::lines::{CellLines, Line, behind};
+use crate::simd::two_floats::TwoFloats;
+use crate::simd::views::{Cut, PanelMut, Row};
+use crate::simd::{Halving, Isa};
+
+/// A voxel as the mean of a sum.
+pub trait Mean<A: Quotient>: Summand<A> {
+    /// Whether vectors finish whole cells of these, and halve their sums.
+    const VECTORS: bool = false;
+    /// Whether vectors finish whole sparse cells too.
+    const DIVIDES: bool = false;
+    /// By which numbers sums are divided as by [`Mean::divide_all`], at most.
+    const DIVISORS: u128 = 0;
+
+    /// `out[i] = sums[i]` by a power of two.
+    #[inline(always)]
+    fn shift<I: Isa>(isa: I, sums: &[A], by: Halving, mut out: Row<'_, Self>) {
+        if I::VECTORS && Self::VECTORS {
+            let done = Self::narrow(isa, sums, by, out.part(0..sums.len()));
+            return halve_few(&sums[done..], by, &mut out.voxels[done..sums.len()]);
+        }
+        for (voxel, &sum) in out.voxels.iter_mut().zip(sums) {
+            *voxel = Self::lower(sum.halved(by));
+        }
+    }
+
+    /// `out[i] = sums[i] / counts[i]`, or 0 where there is no count.
+    #[inline(always)]
+    fn divide<I: Isa>(_isa: I, sums: &[A], counts: &[A], out: Row<'_, Self>) {
+        for ((voxel, &sum), &count) in out.voxels.iter_mut().zip(sums).zip(counts) {
+            *voxel = Self::lower(sum.over(count));
+        }
+    }
+
+    /// `out[i] = sums[i] / by`, toward zero.
+    #[inline(always)]
+    fn divide_all<I: Isa>(_isa: I, _sums: &[A], _by: A, _out: Row<'_, Self>) {
+        unreachable!("only by up to `DIVISORS`");
+    }
+
+    /// As [`Mean::divide`], to the nearest.
+    #[inline(always)]
+    fn divide_to_nearest(sums: &[A], counts: &[A], out: Row<'_, Self>) {
+        for ((voxel, &sum), &count) in out.voxels.iter_mut().zip(sums).zip(counts) {
+            *voxel = Self::lower(sum.nearest(count));
+        }
+    }
+
+    /// `out[i] = sums[i] / by`.
+    #[inline(always)]
+    fn over<I: Isa>(isa: I, sums: &[A], by: u128, nearest: bool, out: Row<'_, Self>) {
+        if by.is_power_of_two() {
+            return Self::shift(isa, sums, Halving { shift: by.trailing_zeros(), nearest }, out);
+        }
+        if !nearest && by <= Self::DIVISORS {
+            return Self::divide_all(isa, sums, A::from_weight(by), out);
+        }
+        // As by counts, for which there are vectors.
+        let counts = [A::from_weight(by); 64];
+        for (out, sums) in out.voxels.chunks_mut(counts.len()).zip(sums.chunks(counts.len())) {
+            let counts = &counts[..sums.len()];
+            if nearest {
+                Self::divide_to_nearest(sums, counts, Row::new(out));
+            } else {
+                Self::divide(isa, sums, counts, Row::new(out));
+            }
+        }
+    }
+
+    /// Sums whole cells of `FX` (1 or 2) columns up, row after row, and divides them by a power of two at once.
+    #[inline(always)]
+    fn finish<I: Isa, const FX: usize, const N: usize>(
+        _isa: I,
+        _cells: CellLines<'_, Self, N>,
+        _cut: Cut,
+        _sums: &mut PanelMut<'_, A>,
+        _by: Halving,
+        _out: &mut PanelMut<'_, Self>,
+    ) {
+        unreachable!("only where there are vectors");
+    }
+
+    /// As [`Mean::finish`], of the voxels that are not background.
+    #[inline(always)]
+    fn finish_sparse<I: Isa, const FX: usize, const N: usize>(
+        _isa: I,
+        _cells: CellLines<'_, Self, N>,
+        _cut: Cut,
+        _sums: &mut PanelMut<'_, A>,
+        _counts: &mut PanelMut<'_, A>,
+        _out: &mut PanelMut<'_, Self>,
+    ) {
+        unreachable!("only where there are vectors");
+    }
+
+    /// Sums two rows of cells of `FX` columns up, which become voxels at once, and the cells of `FX` columns of these two: all of [`crate::simd::FULL`] or more. With
+    /// `SPARSE`, of the voxels that are not background.
+    #[inline(always)]
+    fn finish_two<I: Isa, const FX: usize, const N: usize, const SPARSE: bool>(
+        _isa: I,
+        _lines: &[[Line<'_, Self>; N]; 2],
+        _add: bool,
+        _sums: &mut [A],
+        _counts: &mut [A],
+        _by: Halving,
+        _outs: [Row<'_, Self>; 2],
+    ) {
+        unreachable!("only where there are vectors");
+    }
+
+    /// As [`Mean::finish`], of cells of two rows and `FX` columns of sums, set or added, which may not be whole yet.
+    #[inline(always)]
+    fn finish_up<I: Isa, const FX: usize>(
+        isa: I,
+        lines: &[Line<'_, A>; 2],
+        add: bool,
+        sums: &mut [A],
+        by: Halving,
+        mut out: Option<Row<'_, Self>>,
+    ) {
+        let row = out.as_mut().map(|out| out.part(0..sums.len()));
+        let done = Self::finish_up_vectors::<I, FX>(isa, lines, add, sums, by, row);
+        if done < sums.len() {
+            add_up::<I, A, FX>(isa, &behind(lines, FX * done), add, &mut sums[done..]);
+            if let Some(out) = out {
+                halve_few(&sums[done..], by, &mut out.voxels[done..sums.len()]);
+            }
+        }
+    }
+
+    /// The part of [`Mean::finish_up`] that vectors do: how many.
+    #[inline(always)]
+    fn finish_up_vectors<I: Isa, const FX: usize>(
+        _isa: I,
+        _lines: &[Line<'_, A>; 2],
+        _add: bool,
+        _sums: &mut [A],
+        _by: Halving,
+        _out: Option<Row<'_, Self>>,
+    ) -> usize {
+        0
+    }
+
+    /// The part of [`Mean::shift`] that vectors do: how many.
+    #[inline(always)]
+    fn narrow<I: Isa>(_isa: I, _sums: &[A], _by: Halving, _out: Row<'_, Self>) -> usize {
+        0
+    }
+}
+
+/// Up to which number quotients that have so many bits are right if they are made with a reciprocal in float32. Half a unit
+/// added to the sum keeps a quotient at least 1 / (2 by) from the next integers; two roundings move one below 2^8 by less than
+/// 1 / 2^15, one below 2^16 by less than 1 / 2^7.
+const fn most_divisor(bits: u32) -> u128 {
+    (1 << (22 - bits)) - 1
+}
+
+/// Cells of two lines and `FX` columns of sums, set or added.
+#[inline(always)]
+pub fn add_up<I: Isa, A: Sum, const FX: usize>(isa: I, lines: &[Line<'_, A>; 2], add: bool, sums: &mut [A]) {
+    if add {
+        A::sums::<I, FX, true>(isa, lines, sums);
+    } else {
+        A::sums::<I, FX, false>(isa, lines, sums);
+    }
+}
+
+/// As [`Mean::shift`], of what vectors leave.
+#[inline(never)]
+fn halve_few<T: Mean<A>, A: Quotient>(sums: &[A], by: Halving, out: &mut [T]) {
+    for (voxel, &sum) in out.iter_mut().zip(sums) {
+        *voxel = T::lower(sum.halved(by));
+    }
+}
+
+macro_rules! means {
+    ($($t:ty => $($sum:ty $(, $wide:ident $(, $divide:ident, $divide_all:ident)?)?);+)*) => {$($(
+        impl Mean<$sum> for $t {
+            $(
+                const VECTORS: bool = true;
+                #[inline(always)]
+                fn narrow<I: Isa>(isa: I, sums: &[$sum], by: Halving, out: Row<'_, Self>) -> usize {
+                    isa.$wide::<$t>(sums, by, out)
+                }
+                #[inline(always)]
+                fn finish_up_vectors<I: Isa, const FX: usize>(
+                    isa: I,
+                    lines: &[Line<'_, $sum>; 2],
+                    add: bool,
+                    sums: &mut [$sum],
+                    by: Halving,
+                    out: Option<Row<'_, Self>>,
+                ) -> usize {
+                    isa.finish_up::<$t, FX>(lines, add, sums, by, out)
+                }
+                #[inline(always)]
+                fn finish<I: Isa, const FX: usize, const N: usize>(
+                    isa: I,
+                    cells: CellLines<'_, Self, N>,
+                    cut: Cut,
+                    sums: &mut PanelMut<'_, $sum>,
+                    by: Halving,
+                    out: &mut PanelMut<'_, Self>,
+                ) {
+                    assert!(isa.finish_sums::<$t, FX, N>(cells, cut, sums, by, out) == cut.cols);
+                }
+                #[inline(always)]
+                fn finish_two<I: Isa, const FX: usize, const N: usize, const SPARSE: bool>(
+                    isa: I,
+                    lines: &[[Line<'_, Self>; N]; 2],
+                    add: bool,
+                    sums: &mut [$sum],
+                    counts: &mut [$sum],
+                    by: Halving,
+                    outs: [Row<'_, Self>; 2],
+                ) {
+                    let cells = outs[0].voxels.len();
+                    assert!(isa.finish_two::<$t, FX, N, SPARSE>(lines, add, sums, counts, by, outs) == cells);
+                }
+                #[inline(always)]
+                fn finish_sparse<I: Isa, const FX: usize, const N: usize>(
+                    isa: I,
+                    cells: CellLines<'_, Self, N>,
+                    cut: Cut,
+                    sums: &mut PanelMut<'_, $sum>,
+                    counts: &mut PanelMut<'_, $sum>,
+                    out: &mut PanelMut<'_, Self>,
+                ) {
+                    assert!(isa.finish_sparse::<$t, FX, N>(cells, cut, sums, counts, out) == cut.cols);
+                }
+                $(
+                    const DIVIDES: bool = true;
+                    #[inline(always)]
+                    fn divide<I: Isa>(isa: I, sums: &[$sum], counts: &[$sum], out: Row<'_, Self>) {
+                        isa.$divide(sums, counts, out.voxels);
+                    }
+                    const DIVISORS: u128 = most_divisor(<$t>::BITS);
+                    #[inline(always)]
+                    fn divide_all<I: Isa>(isa: I, sums: &[$sum], by: $sum, out: Row<'_, Self>) {
+                        isa.$divide_all(sums, by, out.voxels);
+                    }
+                )?
+            )?
+        }
+    )+)*};
+}
+means! {
+    u8 => u16, narrow, divide_u16, divide_all_u16; u32; u64
+    u16 => u32, narrow, divide_u32, divide_all_u32; u64
+    u32 => u64, narrow; u128
+    u64 => Halves<u64>, narrow; u128
+    i8 => i16, narrow; i32; i64
+    i16 => i32, narrow; i64
+    i32 => i64, narrow; i128
+    i64 => Halves<i64>, narrow; i128
+    f32 => f64, narrow
+    f64 => TwoFloats, narrow
+}
