@@ -116,10 +116,10 @@ pub unsafe fn finish_up<P: Pairs, const FX: usize>(
     // SAFETY: at + lanes <= len, and FX len sums are in each line, len in the sums and in the row.
     unsafe {
         // The last vector overlaps the one before, and is added to what was there before that.
-        let last = add.then(|| load_two::<P>(to.add(len - lanes)));
+        let last = add.then(|| there_above::<P, 1>(to.add(len - lanes)));
         let mut i = 0;
         while let Some(at) = next(i, lanes, len) {
-            let there = if add && at == i { Some(load_two::<P>(to.add(at))) } else { last };
+            let there = if add && at == i { Some(there_above::<P, 1>(to.add(at))) } else { last };
             let pair = |k: usize| {
                 let [a, b] = [lines[0].voxels.as_ptr().add(FX * at), lines[1].voxels.as_ptr().add(FX * at)];
                 let i = k * lanes / 2;
@@ -142,14 +142,6 @@ pub unsafe fn finish_up<P: Pairs, const FX: usize>(
         }
     }
     len
-}
-
-/// # Safety
-/// Needs the instructions; as many sums may be read.
-#[inline(always)]
-unsafe fn load_two<P: Pairs>(from: *const P::Wide) -> TwoOf<P> {
-    // SAFETY: the caller's promise.
-    unsafe { (VectorOf::<P>::load(from), VectorOf::<P>::load(from.add(VectorOf::<P>::BYTES / size_of::<P::Wide>()))) }
 }
 
 /// Whole cells of `FX` (1 or 2) columns of two rows, which lie one beside the other, and the sums of the whole cells of `FX` columns that
@@ -245,7 +237,7 @@ unsafe fn put_above<P: Pairs, const FX: usize>(to: *mut P::Wide, there: Option<T
     }
 }
 
-/// What is there already for [`put_above`].
+/// What is there already: two vectors, or as many as [`put_above`] stores.
 ///
 /// # Safety
 /// Needs the instructions; as many sums may be read.
