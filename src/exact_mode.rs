@@ -257,6 +257,7 @@ impl<T: Label> ExactModes<'_, T> {
             }
             // Where every mixed cell has a list, nobody looks at voxels.
             tallied.inputs = if tallied.listed && looks < grid.levels() { Vec::new() } else { inputs };
+            children.iter_mut().for_each(|child| child.lists.release());
             return;
         }
         let carry = if goes_on {
@@ -284,6 +285,7 @@ impl<T: Label> ExactModes<'_, T> {
             }
         }
         tallied.inputs = if level >= *looks { Vec::new() } else { inputs };
+        children.iter_mut().for_each(|child| child.lists.release());
     }
 
     /// The voxels of a panel of the input.

@@ -5,6 +5,9 @@
 
 use crate::simd::{Backend, Isa, Kernel, Label};
 
+/// So many entries are kept for the next panel, rather than made again.
+const KEPT: usize = 1 << 15;
+
 /// Labels and how often each counts, one behind the other. What is behind the end is left over from before.
 #[derive(Default)]
 pub struct Entries<T> {
@@ -91,6 +94,13 @@ impl<T: Label> Lists<T> {
         self.ends.clear();
         self.large = false;
         self
+    }
+
+    /// Gives back what many entries take, which nobody needs until the next panel has come: lists of all levels are never there at the same time.
+    pub fn release(&mut self) {
+        if self.entries.labels.len() > KEPT {
+            *self = Lists::default();
+        }
     }
 
     /// How many lists there are.
