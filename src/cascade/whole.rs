@@ -130,24 +130,26 @@ impl<'a, 'o, T: Summand<A>, A: Sum, R: Render<T, A>> Climb<'a, 'o, T, A, R> {
         levels: &'a mut [Level<A>],
         outs: &'a mut [PanelMut<'o, T>],
     ) -> Option<Self> {
-        let rows = steps[0].rows;
-        let climb = Climb::from_rows(render, steps, levels, outs, rows);
+        let (rows, fx) = (steps[0].rows, steps[1].shape.factor[0]);
+        let climb = Climb::from_rows(render, steps, levels, outs, rows, fx);
         (climb.levels[1].done > 0).then_some(climb)
     }
 
-    /// Of so many rows of the first level.
+    /// Of so many rows of the first level, where all cells have `fx` columns.
     fn from_rows(
         render: &'a R,
         steps: &'a [Step<R::Divisor>],
         levels: &'a mut [Level<A>],
         outs: &'a mut [PanelMut<'o, T>],
         rows: usize,
+        fx: usize,
     ) -> Self {
         let mut below = rows;
         for k in 1..steps.len().min(levels.len()) {
             let (step, level) = (&steps[k], &mut levels[k]);
-            let whole = step.weight == 1 && matches!(step.shape.factor, [1 | 2, 2]) && !steps[k - 1].restarts;
-            if !(R::FINISHES_UP && whole && step.shape.factor == steps[1].shape.factor && render.finishes(&step.by)) {
+            // Axes may be of one voxel from some level on, so that cells are of another shape there.
+            let whole = step.weight == 1 && fx <= 2 && step.shape.factor == [fx, 2] && !steps[k - 1].restarts;
+            if !(R::FINISHES_UP && whole && render.finishes(&step.by)) {
                 break;
             }
             level.done = (below / 2).min(render.alike(&step.by, step.cols, step.rows).1);
@@ -251,7 +253,7 @@ impl<'a, 'o, T: Summand<A>, A: Sum, R: Render<T, A>> Two<'a, 'o, T, A, R> {
         (below.done, level.done) = (2 * rows, rows);
         level.hold(upper.rows * upper.cols);
         let (out, outs) = outs.split_first_mut()?;
-        let upper = Climb::from_rows(render, &steps[1..], &mut levels[1..], outs, rows);
+        let upper = Climb::from_rows(render, &steps[1..], &mut levels[1..], outs, rows, fx);
         Some(Two { from, cols, lower, out, upper })
     }
 

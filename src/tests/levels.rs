@@ -25,6 +25,9 @@ fn mips_made_row_by_row_are_those_made_one_after_the_other() {
             }
         }
     }
+    check_ends::<u8>(|noise| [0, 0, 255, noise.below(256) as u8][noise.below(4) as usize]);
+    check_ends::<u16>(|noise| [0, 65535, noise.below(65536) as u16][noise.below(3) as usize]);
+    check_ends::<f64>(|noise| [0.0, 1e9, noise.below(1000) as f64 / 7.0][noise.below(3) as usize]);
     check::<u8>(|noise| [0, 0, 255, noise.below(256) as u8][noise.below(4) as usize]);
     check::<i8>(|noise| [0, -128, 127, noise.below(256) as u8 as i8][noise.below(4) as usize]);
     check::<u16>(|noise| [0, 0, 65535, noise.below(65536) as u16][noise.below(4) as usize]);
@@ -32,6 +35,27 @@ fn mips_made_row_by_row_are_those_made_one_after_the_other() {
     check::<u64>(|noise| [0, u64::MAX, noise.below(u64::MAX)][noise.below(3) as usize]);
     check::<f32>(|noise| [0.0, -0.0, 3.5, noise.below(1000) as f32][noise.below(4) as usize]);
     check::<f64>(|noise| [0.0, -0.0, 1e200, noise.below(1000) as f64 / 7.0][noise.below(4) as usize]);
+}
+
+/// Axes that end: cells of the first levels have two columns, those of the others one, or two rows and then one.
+fn check_ends<T: Average + PartialEq>(voxel: impl Fn(&mut Noise) -> T + Copy) {
+    for (inner, rows) in [2, 4, 8, 16].into_iter().flat_map(|inner| [20, 33, 64].map(|rows| (inner, rows))) {
+        for (shape, factor) in [
+            ([inner, rows, 16], [2, 1, 2]),
+            ([inner, rows, 37], [2, 1, 2]),
+            ([16 * rows, inner, 9], [2, 2, 1]),
+            ([16 * rows, inner, 9], [1, 2, 2]),
+        ] {
+            let input = noise(shape, [0, 1, 2], 1, voxel);
+            for (count, sparse, exact) in [(3, false, false), (5, false, true), (4, true, false), (6, true, false)] {
+                let scalar = means(Backend::all()[0], &input, factor, count, sparse, exact);
+                for &backend in &Backend::all()[1..] {
+                    let same = means(backend, &input, factor, count, sparse, exact) == scalar;
+                    assert!(same, "{backend:?} {shape:?} {factor:?} {count} {sparse} {exact}");
+                }
+            }
+        }
+    }
 }
 
 fn means<T: Average>(

@@ -37,7 +37,7 @@ def with_endpoint(url: str) -> str:
     if name is None or not url.startswith("s3://"):
         return url
     endpoint = os.environ[name].rstrip("/")
-    if not re.fullmatch(r"https?://[^/]+", endpoint):
+    if not re.fullmatch(r"https?://[^/@]+", endpoint):
         raise ValueError(f"{name}: got {endpoint!r}; accepted are https://HOST and http://HOST:PORT")
     return f"s3+{endpoint}/{url.removeprefix('s3://')}"
 

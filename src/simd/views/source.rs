@@ -21,7 +21,7 @@ impl<'a, T: Voxel> Source<'a, T> {
     ///
     /// # Safety
     /// For `'a`, every index within `axes` leads from `origin` to a readable `T` (aligned or not), and nobody
-    /// writes there, nor to what is between two of a row that are up to four voxels apart.
+    /// writes there. What lies between two of a row that are up to four voxels apart is read with them, and has no influence.
     pub unsafe fn new(origin: *const u8, axes: Vec<Extent>) -> Self {
         assert!(axes.len() >= 2);
         Source { origin, axes, lent: PhantomData }
