@@ -232,10 +232,11 @@ impl<T: Voxel + Mean<A>, A: Quotient> Render<T, A> for Means<'_> {
         counts: &mut PanelMut<'_, A>,
         out: &mut PanelMut<'_, T>,
     ) {
+        let halving = self.halving(by);
         if self.0.sparse {
-            T::finish_sparse::<I, FX, N>(isa, cells, cut, sums, counts, out);
+            T::finish::<I, FX, N, true>(isa, cells, cut, sums, counts, halving, out);
         } else {
-            T::finish::<I, FX, N>(isa, cells, cut, sums, self.halving(by), out);
+            T::finish::<I, FX, N, false>(isa, cells, cut, sums, counts, halving, out);
         }
     }
 }

@@ -127,7 +127,7 @@ struct Level<A> {
     counts: Vec<A>,
     /// Whether counts are kept.
     counted: bool,
-    /// So many of the first rows have come from the panels that are taken up, by a kernel that took them up through several levels.
+    /// So many of the first rows of the panels that are taken up are done, by a kernel of whole cells.
     done: usize,
     /// Sums of a row whose cells are not yet folded along x, and what they are folded into.
     columns: [Vec<A>; 2],

@@ -9,7 +9,7 @@
 //! Several mips by factors of 2 go another way, where there are vectors: cells have [`leaders`], which decide all but a few of them. Panels whose leaders
 //! decide little, those of noise, go on with lists.
 
-use crate::grid::{Amounts, Array, Ascent, Axis, Bytes, Edge, Grid, Interrupted, Pooling};
+use crate::grid::{Amounts, Array, Ascent, Bytes, Edge, Grid, Interrupted, Pooling};
 use crate::leaders;
 use crate::look::{LOOK, Work};
 use crate::mixed::{FEW, Flags};
@@ -73,8 +73,8 @@ impl Plan {
         let levels = |voxels| (1..=grid.levels()).take_while(|&level| looked_at(&grid, level, voxels)).count();
         let looks = |voxels| if levels(voxels) == grid.levels() { grid.levels() } else { levels(PIECE) };
         let halves = (1..=grid.levels()).all(|level| grid.inner_factor(0, level) <= 2);
-        let few = reach(&grid, 1) <= FEW && levels(PIECE) > 1 && grid.levels() > 1;
-        let leads = (halves && few && leaders::fit(size, reach(&grid, grid.levels())))
+        let few = reach(grid.axes(), 1) <= FEW && levels(PIECE) > 1 && grid.levels() > 1;
+        let leads = (halves && few && leaders::fit(size, reach(grid.axes(), grid.levels())))
             .then(|| (looks(leaders::LED), levels(PIECE)));
         let looks = looks(LOOK);
         Plan { grid, sparse, signed, looks, leads }
@@ -100,11 +100,10 @@ impl Plan {
 /// Whether cells of a level can be looked at: if they have no more voxels than that, lie within a panel of each slice, and not of so many slices that these would be
 /// much to keep, where they are gathered.
 fn looked_at(grid: &Grid, level: usize, voxels: usize) -> bool {
-    let reach = |axes: &[Axis]| axes.iter().fold(1, |all: usize, axis| all.saturating_mul(axis.reach(level)));
     let (panel, slices) = grid.axes().split_at(2);
-    reach(grid.axes()) <= voxels
-        && reach(slices) <= SLICES
-        && reach(panel) == within(grid, 0, level) * within(grid, 1, level)
+    reach(grid.axes(), level) <= voxels
+        && reach(slices, level) <= SLICES
+        && reach(panel, level) == within(grid, 0, level) * within(grid, 1, level)
 }
 
 /// A factor in steps of up to [`PIECE`] children, unless its prime factors are larger. Cells of one step lie within those of the next, so that even

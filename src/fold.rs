@@ -242,15 +242,3 @@ fn total<T, A: Sum>(lines: &[Line<'_, T>], there: Option<A>, of: impl Fn(&Line<'
     let all = lines.chunks(2).map(pair);
     there.into_iter().chain(all).reduce(A::plus).expect("a line")
 }
-
-/// Cells of `fx` (1 or 2) columns of any number of lines, where vectors are not worth it.
-#[inline(never)]
-pub fn few_cells<T: Copy, A: Sum>(lines: &[Line<'_, T>], fx: usize, add: bool, sums: &mut [A], lift: fn(T) -> A) {
-    let cell = |line: &Line<'_, T>, i: usize| {
-        let cell = &line.voxels[fx * i..][..fx];
-        if fx == 1 { lift(cell[0]) } else { lift(cell[0]).plus(lift(cell[1])) }
-    };
-    for (i, sum) in sums.iter_mut().enumerate() {
-        *sum = total(lines, add.then_some(*sum), |line| cell(line, i));
-    }
-}

@@ -7,6 +7,7 @@
 
 use crate::simd::views::{Panel, PanelMut};
 use crate::simd::{Cells, Isa, Kernel, Label, Leaders, MergeLeaders, Rule, Told};
+use std::ops::Range;
 
 /// Bytes of the least labels that have leaders.
 const WIDTH: usize = 4;
@@ -41,6 +42,12 @@ pub fn stride<T>(cols: usize) -> usize {
     cols.next_multiple_of(ROW / size_of::<T>())
 }
 
+/// Those of so many rows that make row `j` of cells of `fy` rows.
+#[inline(always)]
+pub fn cell(j: usize, fy: usize, rows: usize) -> Range<usize> {
+    j * fy..((j + 1) * fy).min(rows)
+}
+
 /// Panels of cells with leaders, row by row, side by side.
 pub struct Children<'a, T> {
     /// The leaders, and how many rows there are.
@@ -58,8 +65,9 @@ impl<'a, T: Label> Children<'a, T> {
         rows.clear();
         for &(panel, count) in &self.panels {
             let size = panel.len() / count;
-            let cell = self.fy * j..(self.fy * j + self.fy).min(count);
-            rows.extend(cell.map(|y| Leaders { of: self.of, rows: &panel[size * y..size * (y + 1)] }));
+            rows.extend(
+                cell(j, self.fy, count).map(|y| Leaders { of: self.of, rows: &panel[size * y..size * (y + 1)] }),
+            );
         }
     }
 }
@@ -92,7 +100,7 @@ impl<T: Label> Kernel for Begin<'_, '_, T> {
         for (j, leaders) in leaders.chunks_exact_mut((2 * count(1, 0) + 1) * stride).enumerate() {
             lines.clear();
             for panel in panels {
-                let cell = fy * j..(fy * j + fy).min(panel.rows());
+                let cell = cell(j, fy, panel.rows());
                 lines.extend(cell.clone().map(|y| panel.line(y, cell.start, cell.len(), panels.len())));
             }
             if cols < stride {

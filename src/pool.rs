@@ -3,7 +3,8 @@
 //! A forked child inherits the memory of the pool but not its threads, so work given to it would never be done; the
 //! pool is therefore kept with the process it belongs to. The lock around it may have been held by another
 //! thread at the moment of the fork and would then never open in the child, so nobody waits for it for long: without a
-//! pool the calling thread does the work alone. This is the only file that names rayon.
+//! pool the calling thread does the work alone. What rayon itself makes once for all pools is made when the module is
+//! loaded. This is the only file that names rayon.
 
 use rayon::{ThreadPool, ThreadPoolBuilder};
 use std::sync::{Mutex, TryLockError};
@@ -21,6 +22,12 @@ struct Kept {
 }
 
 static KEPT: Mutex<Option<Kept>> = Mutex::new(None);
+
+/// Makes what the queues of all pools share, before there is a thread beside the one that forks: made by the first thread
+/// of a pool and forked in the midst of it, it would never be ready in the child, and the child's threads would wait for ever.
+pub fn prepare() {
+    crossbeam_epoch::default_collector();
+}
 
 /// How many threads a call uses that does not say: `RAYON_NUM_THREADS`, else the processors this process may use.
 pub fn cores() -> usize {
@@ -74,4 +81,13 @@ pub fn share(threads: usize, help: &(dyn Fn() + Sync), own: impl FnOnce()) {
         }
         own();
     });
+}
+
+#[cfg(test)]
+mod tests {
+    /// Of two versions only one would be prepared, and perhaps not rayon's.
+    #[test]
+    fn one_version_of_the_epochs() {
+        assert_eq!(include_str!("../Cargo.lock").matches("name = \"crossbeam-epoch\"").count(), 1);
+    }
 }

@@ -414,6 +414,8 @@ fn backend() -> PyResult<&'static str> {
 pub fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     // Looks numpy's functions up, which runs Python code: now, and not in the first call, where a signal might end it.
     numpy::dtype::<u8>(module.py());
+    // With the GIL held, so that no thread of Python can fork in the midst of it.
+    crate::pool::prepare();
     module.add("__version__", env!("CARGO_PKG_VERSION"))?;
     module.add_function(wrap_pyfunction!(averaging, module)?)?;
     module.add_function(wrap_pyfunction!(extrema, module)?)?;

@@ -144,7 +144,7 @@ def build(src: str, dst: str, factor: Sequence[Any], quiet: bool, verbose: bool,
     as JSON), an .npy file, a TIFF file, or a folder of TIFFs. DST, a path, an s3:// or gs:// URL, becomes OME-Zarr or
     Neuroglancer Precomputed. A run that was interrupted is resumed by the same command.
 
-    Servers and credentials of S3 are those of Amazon's tools: AWS_ENDPOINT_URL (or s3+https://HOST/BUCKET/PATH),
+    Of S3, the environment names server and credentials: AWS_ENDPOINT_URL (or s3+https://HOST/BUCKET/PATH),
     AWS_REGION, AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or a profile (AWS_PROFILE).
     """
     from tinybrain.volumes import build as make

@@ -1,18 +1,17 @@
 //! Panels of exact modes: what is kept of them, and how their rows are decided, with [`crate::leaders`] or without.
 
 use super::Plan;
-use crate::grid::Grid;
-use crate::leaders::{self, Begin, Children, Merge};
+use crate::grid::{Axis, Grid};
+use crate::leaders::{self, Begin, Children, Merge, cell};
 use crate::look::{Look, Settle, Work};
 use crate::mixed::{ChildRow, DecideFew, FEW, FindMixed, Flags, merge, places};
 use crate::simd::views::{Panel, PanelMut, Span};
 use crate::simd::{Backend, Label, Told};
 use crate::tally::Lists;
-use std::ops::Range;
 
-/// Voxels in a cell of a level, at most.
-pub fn reach(grid: &Grid, level: usize) -> usize {
-    grid.axes().iter().fold(1, |all: usize, axis| all.saturating_mul(axis.reach(level)))
+/// Voxels in a cell of a level along some axes, at most.
+pub fn reach(axes: &[Axis], level: usize) -> usize {
+    axes.iter().fold(1, |all: usize, axis| all.saturating_mul(axis.reach(level)))
 }
 
 /// How many columns (axis 0) or rows (axis 1) of the input make a cell of `level` inside a panel.
@@ -166,7 +165,7 @@ impl<T: Label> Led<'_, T> {
     pub fn decide(&self, out: &mut PanelMut<'_, T>, tallied: &mut Tallied<T>, flags: &mut Flags, work: &mut Work<T>) {
         let Led { plan: &Plan { ref grid, sparse, signed, .. }, backend, level, children, voxels, .. } = *self;
         let (fx, fy) = (grid.inner_factor(0, level), grid.inner_factor(1, level));
-        let full = reach(grid, level);
+        let full = reach(grid.axes(), level);
         let (of, stride) = (leaders::count(level, full), leaders::stride::<T>(out.cols()));
         (tallied.of, tallied.listed) = (of, false);
         tallied.leaders.resize(out.rows() * (2 * of + 1) * stride, T::ZERO);
@@ -237,11 +236,6 @@ impl<T: Label> Led<'_, T> {
             }
         }
     }
-}
-
-/// The rows of children that make a row of cells of so many.
-fn cell(j: usize, fy: usize, rows: usize) -> Range<usize> {
-    j * fy..((j + 1) * fy).min(rows)
 }
 
 impl<T: Label> Carry<'_, T> {

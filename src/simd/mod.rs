@@ -205,21 +205,23 @@ pub trait Isa: Copy {
         0
     }
 
-    /// Sums of cells of `N` lines (at most [`SIDE`]) as [`Isa::sums`] sets them, `narrow`ed at once: those of all rows of cells, from row `first` of the panels on, and
-    /// there the first `cols`; how many columns are done, which is all where there are vectors. Sums without columns are not kept.
+    /// Sums of cells of `N` lines (at most [`SIDE`]) as [`Isa::sums`] sets them, `narrow`ed at once, or with `SPARSE` divided by counts of voxels that are not 0
+    /// (0 where there are none): those of a [`Cut`] of the panels; how many columns are done, which is all where there are vectors. Sums and counts without columns
+    /// are not kept.
     #[inline(always)]
-    fn finish_sums<T: Widen, const FX: usize, const N: usize>(
+    fn finish_cells<T: Widen, const FX: usize, const N: usize, const SPARSE: bool>(
         self,
         _cells: CellLines<'_, T, N>,
         _cut: Cut,
         _sums: &mut PanelMut<'_, T::Wide>,
+        _counts: &mut PanelMut<'_, T::Wide>,
         _by: Halving,
         _out: &mut PanelMut<'_, T>,
     ) -> usize {
         0
     }
 
-    /// As [`Isa::finish_sums`], of cells of `FX` (1 or 2) columns of sums of two lines; the sums are kept, set or added.
+    /// As [`Isa::finish_cells`], of cells of `FX` (1 or 2) columns of sums of two lines; the sums are kept, set or added.
     #[inline(always)]
     fn finish_up<T: Widen, const FX: usize>(
         self,
@@ -228,19 +230,6 @@ pub trait Isa: Copy {
         _sums: &mut [T::Wide],
         _by: Halving,
         _out: Option<Row<'_, T>>,
-    ) -> usize {
-        0
-    }
-
-    /// As [`Isa::finish_sums`], sums divided by counts of voxels that are not 0 (0 where there are none).
-    #[inline(always)]
-    fn finish_sparse<T: Widen, const FX: usize, const N: usize>(
-        self,
-        _cells: CellLines<'_, T, N>,
-        _cut: Cut,
-        _sums: &mut PanelMut<'_, T::Wide>,
-        _counts: &mut PanelMut<'_, T::Wide>,
-        _out: &mut PanelMut<'_, T>,
     ) -> usize {
         0
     }

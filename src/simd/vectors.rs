@@ -17,7 +17,7 @@ mod steps;
 
 pub use columns::{byte_cells, cells_of_sums, wide_cells};
 pub use extrema::extrema;
-pub use finish::{finish_sparse, finish_sums, finish_two_rows};
+pub use finish::{finish_cells, finish_two_rows};
 pub use folds::{adjacent_sums, sums, wider_sums};
 pub use leaders::merge as merge_leaders;
 pub use look::{compare, count_rows, find, tell_apart};

@@ -72,27 +72,16 @@ pub trait Mean<A: Quotient>: Summand<A> {
         }
     }
 
-    /// Sums whole cells of `FX` (1 or 2) columns up, row after row, and divides them by a power of two at once.
+    /// Sums whole cells of `FX` (1 or 2) columns up, row after row, and divides them by a power of two at once, or with `SPARSE` by how many voxels are not
+    /// background.
     #[inline(always)]
-    fn finish<I: Isa, const FX: usize, const N: usize>(
-        _isa: I,
-        _cells: CellLines<'_, Self, N>,
-        _cut: Cut,
-        _sums: &mut PanelMut<'_, A>,
-        _by: Halving,
-        _out: &mut PanelMut<'_, Self>,
-    ) {
-        unreachable!("only where there are vectors");
-    }
-
-    /// As [`Mean::finish`], of the voxels that are not background.
-    #[inline(always)]
-    fn finish_sparse<I: Isa, const FX: usize, const N: usize>(
+    fn finish<I: Isa, const FX: usize, const N: usize, const SPARSE: bool>(
         _isa: I,
         _cells: CellLines<'_, Self, N>,
         _cut: Cut,
         _sums: &mut PanelMut<'_, A>,
         _counts: &mut PanelMut<'_, A>,
+        _by: Halving,
         _out: &mut PanelMut<'_, Self>,
     ) {
         unreachable!("only where there are vectors");
@@ -199,15 +188,16 @@ macro_rules! means {
                     isa.finish_up::<$t, FX>(lines, add, sums, by, out)
                 }
                 #[inline(always)]
-                fn finish<I: Isa, const FX: usize, const N: usize>(
+                fn finish<I: Isa, const FX: usize, const N: usize, const SPARSE: bool>(
                     isa: I,
                     cells: CellLines<'_, Self, N>,
                     cut: Cut,
                     sums: &mut PanelMut<'_, $sum>,
+                    counts: &mut PanelMut<'_, $sum>,
                     by: Halving,
                     out: &mut PanelMut<'_, Self>,
                 ) {
-                    assert!(isa.finish_sums::<$t, FX, N>(cells, cut, sums, by, out) == cut.cols);
+                    assert!(isa.finish_cells::<$t, FX, N, SPARSE>(cells, cut, sums, counts, by, out) == cut.cols);
                 }
                 #[inline(always)]
                 fn finish_two<I: Isa, const FX: usize, const N: usize, const SPARSE: bool>(
@@ -221,17 +211,6 @@ macro_rules! means {
                 ) {
                     let cells = outs[0].voxels.len();
                     assert!(isa.finish_two::<$t, FX, N, SPARSE>(lines, add, sums, counts, by, outs) == cells);
-                }
-                #[inline(always)]
-                fn finish_sparse<I: Isa, const FX: usize, const N: usize>(
-                    isa: I,
-                    cells: CellLines<'_, Self, N>,
-                    cut: Cut,
-                    sums: &mut PanelMut<'_, $sum>,
-                    counts: &mut PanelMut<'_, $sum>,
-                    out: &mut PanelMut<'_, Self>,
-                ) {
-                    assert!(isa.finish_sparse::<$t, FX, N>(cells, cut, sums, counts, out) == cut.cols);
                 }
                 $(
                     const DIVIDES: bool = true;

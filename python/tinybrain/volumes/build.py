@@ -117,8 +117,8 @@ def build(
     ----------
     src : path, URL, or TensorStore spec
         Zarr v2 or v3, OME-Zarr (its mip 0), N5, Neuroglancer Precomputed, ``.npy``, a TIFF file or a folder of TIFFs.
-        The first four are also read from ``s3://``, ``gs://`` and ``http://`` URLs. Servers and credentials of S3 are
-        found as by Amazon's tools, and ``s3+http://host:9000/bucket/path`` names a server itself.
+        The first four are also read from ``s3://``, ``gs://`` and ``http://`` URLs. Credentials of S3 are found
+        as by Amazon's tools; ``AWS_ENDPOINT_URL`` or ``s3+http://host:9000/bucket/path`` names another server.
     dst : path or URL
         The folder to make; ``s3://`` and ``gs://`` URLs as of `src`.
     factor : sequence of int, or one per mip

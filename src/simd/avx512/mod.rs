@@ -148,23 +148,25 @@ impl Isa for Avx512 {
     }
 
     #[inline(always)]
-    fn finish_sums<T: Widen, const FX: usize, const N: usize>(
+    fn finish_cells<T: Widen, const FX: usize, const N: usize, const SPARSE: bool>(
         self,
         cells: CellLines<'_, T, N>,
         cut: Cut,
         sums: &mut PanelMut<'_, T::Wide>,
+        counts: &mut PanelMut<'_, T::Wide>,
         by: Halving,
         out: &mut PanelMut<'_, T>,
     ) -> usize {
         // SAFETY: `self` is the proof that the instructions are there, and those of AVX2.
         unsafe {
             if !half::<T>(cut.cols) {
-                return vectors::finish_sums::<T::Avx512, FX, N>(cells, cut, sums, by, out);
+                return vectors::finish_cells::<T::Avx512, FX, N, SPARSE>(cells, cut, sums, counts, by, out);
             }
-            match vectors::finish_two_rows::<T::Avx512, FX, N>(cells, cut, sums, by, out) {
-                0 => vectors::finish_sums::<T::Avx2, FX, N>(cells, cut, sums, by, out),
-                done => done,
+            let done = if SPARSE { 0 } else { vectors::finish_two_rows::<T::Avx512, FX, N>(cells, cut, sums, by, out) };
+            if done > 0 {
+                return done;
             }
+            vectors::finish_cells::<T::Avx2, FX, N, SPARSE>(cells, cut, sums, counts, by, out)
         }
     }
 
@@ -183,24 +185,6 @@ impl Isa for Avx512 {
                 return vectors::finish_up::<T::Avx2, FX>(lines, add, sums, by, out);
             }
             vectors::finish_up::<T::Avx512, FX>(lines, add, sums, by, out)
-        }
-    }
-
-    #[inline(always)]
-    fn finish_sparse<T: Widen, const FX: usize, const N: usize>(
-        self,
-        cells: CellLines<'_, T, N>,
-        cut: Cut,
-        sums: &mut PanelMut<'_, T::Wide>,
-        counts: &mut PanelMut<'_, T::Wide>,
-        out: &mut PanelMut<'_, T>,
-    ) -> usize {
-        // SAFETY: `self` is the proof that the instructions are there, and those of AVX2.
-        unsafe {
-            if half::<T>(cut.cols) {
-                return vectors::finish_sparse::<T::Avx2, FX, N>(cells, cut, sums, counts, out);
-            }
-            vectors::finish_sparse::<T::Avx512, FX, N>(cells, cut, sums, counts, out)
         }
     }
 

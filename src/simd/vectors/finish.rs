@@ -1,46 +1,52 @@
 //! Whole cells of a panel, from the voxels to the means: row after row by one call of a kernel, because short rows would otherwise
 //! pay more for the way to their loop than for their voxels.
 
-use super::means::cells;
+use super::means::{TwoOf, cells};
 use super::{Out, Padded, Pairs, Sums, Vector, VectorOf, again, next};
 use crate::simd::Halving;
 use crate::simd::lines::{CellLines, Line};
-use crate::simd::views::{Cut, PanelMut};
+use crate::simd::views::{Cut, PanelMut, Row};
 
-/// Whole cells of `FX` (1 or 2) columns: folded and narrowed.
+/// Whole cells of `FX` (1 or 2) columns: folded and narrowed, or with `SPARSE`, folded and divided by how many voxels are not background.
 ///
 /// # Safety
 /// Needs the instructions.
 #[inline(always)]
-pub unsafe fn finish_sums<P: Pairs, const FX: usize, const ROWS: usize>(
+pub unsafe fn finish_cells<P: Pairs, const FX: usize, const ROWS: usize, const SPARSE: bool>(
     all: CellLines<'_, P::Voxel, ROWS>,
     cut: Cut,
     sums: &mut PanelMut<'_, P::Wide>,
+    counts: &mut PanelMut<'_, P::Wide>,
     by: Halving,
     out: &mut PanelMut<'_, P::Voxel>,
 ) -> usize {
+    if SPARSE && !P::DIVIDES {
+        return 0;
+    }
     // SAFETY: the caller has the instructions.
     unsafe {
         if cut.cols * size_of::<P::Voxel>() < VectorOf::<P>::BYTES {
-            finish_rows::<P, FX, ROWS, true>(all, cut, sums, by, out)
+            finish_rows::<P, FX, ROWS, SPARSE, true>(all, cut, sums, counts, by, out)
         } else {
-            finish_rows::<P, FX, ROWS, false>(all, cut, sums, by, out)
+            finish_rows::<P, FX, ROWS, SPARSE, false>(all, cut, sums, counts, by, out)
         }
     }
 }
 
-/// As [`finish_sums`], of rows that are `SHORT`, less than a vector, or not.
+/// As [`finish_cells`], of rows that are `SHORT`, less than a vector, or not.
 ///
 /// # Safety
 /// Needs the instructions.
 #[inline(always)]
-unsafe fn finish_rows<P: Pairs, const FX: usize, const ROWS: usize, const SHORT: bool>(
+unsafe fn finish_rows<P: Pairs, const FX: usize, const ROWS: usize, const SPARSE: bool, const SHORT: bool>(
     all: CellLines<'_, P::Voxel, ROWS>,
     cut: Cut,
     sums: &mut PanelMut<'_, P::Wide>,
+    counts: &mut PanelMut<'_, P::Wide>,
     by: Halving,
     out: &mut PanelMut<'_, P::Voxel>,
 ) -> usize {
+    const { assert!(!SPARSE || FX * ROWS <= 8, "as many as `quotients` can count") };
     let lanes = VectorOf::<P>::BYTES / size_of::<P::Voxel>();
     let (len, keep) = (cut.cols, sums.cols() > 0);
     assert!(SHORT == (len < lanes) && len <= all.cols() / FX);
@@ -56,21 +62,41 @@ unsafe fn finish_rows<P: Pairs, const FX: usize, const ROWS: usize, const SHORT:
             let mut i = 0;
             while let Some(at) = next(i, lanes, if SHORT { lanes } else { len }) {
                 i += lanes;
-                let (low, high) = cells::<P, FX, false, ROWS>(&lines, at);
+                let all = cells::<P, FX, false, ROWS>(&lines, at);
                 if keep {
-                    let sums = Out::<_, SHORT>::new(sums.row_mut(j).part(0..len), full);
-                    sums.put(at, low);
-                    sums.put(at + lanes / 2, high);
+                    keep_two::<P, SHORT>(sums.row_mut(j).part(0..len), at, all);
                 }
-                again(&lines, FX * at, FX * VectorOf::<P>::BYTES);
-                out.put(at, P::narrow(low, high, by));
+                if SPARSE {
+                    let counted = cells::<P, FX, true, ROWS>(&lines, at);
+                    if keep {
+                        keep_two::<P, SHORT>(counts.row_mut(j).part(0..len), at, counted);
+                    }
+                    out.put(at, P::quotients(all.0, all.1, counted.0, counted.1));
+                } else {
+                    again(&lines, FX * at, FX * VectorOf::<P>::BYTES);
+                    out.put(at, P::narrow(all.0, all.1, by));
+                }
             }
         }
     }
     len
 }
 
-/// As [`finish_sums`], of two rows at a time, where each of their lines is a vector, so that pairs make half of one; nothing where they
+/// Keeps the sums of a vector of voxels.
+///
+/// # Safety
+/// Needs the instructions; a vector of voxels from `at` on has sums in the row, or that is short.
+#[inline(always)]
+unsafe fn keep_two<P: Pairs, const SHORT: bool>(row: Row<'_, P::Wide>, at: usize, sums: TwoOf<P>) {
+    let to = Out::<_, SHORT>::new(row, 0);
+    // SAFETY: the caller's promise.
+    unsafe {
+        to.put(at, sums.0);
+        to.put(at + VectorOf::<P>::BYTES / size_of::<P::Wide>(), sums.1);
+    }
+}
+
+/// As [`finish_cells`] of all voxels, of two rows at a time, where each of their lines is a vector, so that pairs make half of one; nothing where they
 /// are not, or where rows do not lie one behind the other.
 ///
 /// # Safety
@@ -130,74 +156,4 @@ unsafe fn row_of_pairs<P: Pairs, const ROWS: usize>(lines: &[Line<'_, P::Voxel>;
             _ => unreachable!("as many lines as are read side by side"),
         }
     }
-}
-
-/// Whole cells of `FX` (1 or 2) columns, without background: folded, counted and divided.
-///
-/// # Safety
-/// Needs the instructions.
-#[inline(always)]
-pub unsafe fn finish_sparse<P: Pairs, const FX: usize, const ROWS: usize>(
-    all: CellLines<'_, P::Voxel, ROWS>,
-    cut: Cut,
-    sums: &mut PanelMut<'_, P::Wide>,
-    counts: &mut PanelMut<'_, P::Wide>,
-    out: &mut PanelMut<'_, P::Voxel>,
-) -> usize {
-    if !P::DIVIDES {
-        return 0;
-    }
-    // SAFETY: the caller has the instructions.
-    unsafe {
-        if cut.cols * size_of::<P::Voxel>() < VectorOf::<P>::BYTES {
-            finish_sparse_rows::<P, FX, ROWS, true>(all, cut, sums, counts, out)
-        } else {
-            finish_sparse_rows::<P, FX, ROWS, false>(all, cut, sums, counts, out)
-        }
-    }
-}
-
-/// As [`finish_sparse`], of rows that are `SHORT`, less than a vector, or not.
-///
-/// # Safety
-/// Needs the instructions.
-#[inline(always)]
-unsafe fn finish_sparse_rows<P: Pairs, const FX: usize, const ROWS: usize, const SHORT: bool>(
-    all: CellLines<'_, P::Voxel, ROWS>,
-    cut: Cut,
-    sums: &mut PanelMut<'_, P::Wide>,
-    counts: &mut PanelMut<'_, P::Wide>,
-    out: &mut PanelMut<'_, P::Voxel>,
-) -> usize {
-    const { assert!(FX * ROWS <= 8, "as many as `quotients` can count") };
-    let lanes = VectorOf::<P>::BYTES / size_of::<P::Voxel>();
-    let (len, keep) = (cut.cols, sums.cols() > 0);
-    assert!(SHORT == (len < lanes) && len <= all.cols() / FX);
-    let (full, mut room) = (len / lanes * lanes, Padded::new());
-    for (j, mut lines) in (cut.first..).zip(all) {
-        let mut row = out.row_mut(j);
-        let out = Out::<_, SHORT>::new(row.part(0..len), full);
-        // SAFETY: as in `finish_sums`.
-        unsafe {
-            if SHORT {
-                lines = room.fill::<VectorOf<P>, _, FX>(&lines);
-            }
-            let mut i = 0;
-            while let Some(at) = next(i, lanes, if SHORT { lanes } else { len }) {
-                i += lanes;
-                let (low, high) = cells::<P, FX, false, ROWS>(&lines, at);
-                let (few, more) = cells::<P, FX, true, ROWS>(&lines, at);
-                if keep {
-                    let sums = Out::<_, SHORT>::new(sums.row_mut(j).part(0..len), full);
-                    let counts = Out::<_, SHORT>::new(counts.row_mut(j).part(0..len), full);
-                    sums.put(at, low);
-                    sums.put(at + lanes / 2, high);
-                    counts.put(at, few);
-                    counts.put(at + lanes / 2, more);
-                }
-                out.put(at, P::quotients(low, high, few, more));
-            }
-        }
-    }
-    len
 }

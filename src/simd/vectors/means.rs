@@ -6,7 +6,7 @@ use crate::simd::lines::Line;
 use crate::simd::views::Row;
 
 /// Two vectors of sums, which belong to one of voxels.
-type TwoOf<P> = (VectorOf<P>, VectorOf<P>);
+pub type TwoOf<P> = (VectorOf<P>, VectorOf<P>);
 
 /// The sums of the vector of cells at `i`, twice as wide as voxels.
 ///
