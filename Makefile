@@ -38,7 +38,7 @@ endif
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help demo test lint bench bench-volumes compare wheel build maturin rust-tests clean
+.PHONY: help demo test lint bench bench-volumes compare wheel build install-wheel maturin rust-tests clean
 
 help:
 	@echo "make demo     a pyramid of generated tissue: times, the picture demo.png, and demo.ome.zarr"
@@ -85,13 +85,18 @@ $(MADE)/wheel: $(MADE)/maturin $(SOURCES) $(PACKAGE)
 
 build: $(MADE)/native
 
-# What `build` and `wheel` both need; they may then run at the same time.
+# In .venv before anything else runs at the same time.
 maturin: $(MADE)/maturin
 
 # dist/ may have been removed by hand, which the stamp does not see.
 wheel:
 	@ls dist/*.whl > /dev/null 2>&1 || rm -f $(MADE)/wheel
 	@$(MAKE) --no-print-directory $(MADE)/wheel
+
+# Instead of `build`: what is tested then is what users get, and nothing is compiled for this machine alone.
+install-wheel: wheel
+	$(BIN)/pip install --quiet --force-reinstall dist/*.whl
+	@touch $(MADE)/native
 
 # Volumes on disk need libraries that not every Python has.
 demo: $(MADE)/native $(MADE)/demo
