@@ -162,7 +162,8 @@ impl Grid {
             })
             .filter(|axis| axis.extents[0] > 1)
             .collect();
-        axes.sort_by_key(|axis| axis.source.unsigned_abs());
+        // An axis of stride 0 repeats what lies along the others, and would make rows of copies of one voxel.
+        axes.sort_by_key(|axis| axis.source.unsigned_abs().wrapping_sub(1));
         merge(&mut axes, &outputs);
         if axes.len() > 1 && axes[0].extents[0] < SHORT && axes[1].extents[0] >= 4 * axes[0].extents[0] {
             axes.swap(0, 1);
