@@ -162,8 +162,11 @@ impl Grid {
             })
             .filter(|axis| axis.extents[0] > 1)
             .collect();
-        // An axis of stride 0 repeats what lies along the others, and would make rows of copies of one voxel.
-        axes.sort_by_key(|axis| axis.source.unsigned_abs().wrapping_sub(1));
+        // An axis of stride 0 repeats what lies along the others: where it belongs, its outputs say.
+        axes.sort_by_key(|axis| match (axis.source, axis.targets.first()) {
+            (0, Some(target)) => (target.unsigned_abs(), false),
+            (source, _) => (source.unsigned_abs(), true),
+        });
         merge(&mut axes, &outputs);
         if axes.len() > 1 && axes[0].extents[0] < SHORT && axes[1].extents[0] >= 4 * axes[0].extents[0] {
             axes.swap(0, 1);
