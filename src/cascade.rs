@@ -16,7 +16,7 @@ use crate::simd::{Backend, Isa, SIDE};
 use rows::fold_panels;
 use std::marker::PhantomData;
 use std::ops::Range;
-use whole::{Climb, Two, Whole};
+use whole::{Climb, Lone, Two, Whole};
 
 mod rows;
 mod whole;
@@ -308,6 +308,8 @@ where
             } else if let Some(one) = Whole::new(render, steps, from, first, outs) {
                 backend.run(one);
             }
+        } else if let Some(lone) = Lone::new(render, steps, from, first, outs) {
+            backend.run(lone);
         }
         if first[0].done < step.rows {
             first[0].hold(step.rows * step.cols);

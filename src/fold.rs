@@ -54,6 +54,9 @@ pub trait Summand<A: Sum>: Copy {
         any_cells::<Self, A, ADD>(line, fx, sums, Self::lift);
     }
 
+    /// Whether [`Summand::cell_sums`] are so fast that many rows are folded by one kernel call.
+    const FAST: bool = false;
+
     /// How many columns of cells of `fx` are best folded first, with all lines or with the one that is `alone`; the sums of
     /// these are folded on by [`prime`] after prime.
     fn first_step(fx: usize, alone: bool) -> usize {
@@ -99,8 +102,8 @@ impl<T: Summand<A>, A: Sum> Kernel for Fold<'_, T, A> {
     fn run<I: Isa>(self, isa: I) {
         let Fold { lines, shape, add, to, what } = self;
         let fx = shape.factor[0];
-        if !lines[0].voxels.len().is_multiple_of(fx) {
-            let full = lines[0].voxels.len() / fx;
+        let full = lines[0].voxels.len() / fx;
+        if fx * full < lines[0].voxels.len() {
             fold_rest(lines, fx * full, shape.mirrored, add, &mut to[full], what);
         }
         for (k, lines) in lines.chunks(T::LINES).enumerate() {
@@ -114,7 +117,6 @@ impl<T: Summand<A>, A: Sum> Kernel for Fold<'_, T, A> {
         }
         if fx > 2 {
             let ([line], What::Value) = (lines, what) else { unreachable!("one line of values") };
-            let full = line.voxels.len() / fx;
             let (line, to) = (line.part(0..fx * full), &mut to[..full]);
             if add {
                 T::cell_sums::<I, true>(isa, line, fx, to);

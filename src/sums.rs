@@ -57,10 +57,6 @@ macro_rules! summands {
             }
         }
     };
-    // Cells of three and five floats are added up no faster in vectors.
-    (floats $t:ty => $sum:ty) => {
-        summands!(pairs $t => $sum, 3 | 5);
-    };
     (pairs $t:ty => $sum:ty, $alone:pat) => {
         #[inline(always)]
         fn sums<I: Isa, const FX: usize, const ADD: bool>(isa: I, lines: &[Line<'_, Self>], sums: &mut [$sum]) {
@@ -126,7 +122,7 @@ summands! {
     i32 => i32, sums; i64, wide; i128
     i64 => i64, sums; i128
     i128 => i128
-    f32 => f64, floats
+    f32 => f64, wide
     f64 => f64, sums
 }
 
@@ -144,6 +140,7 @@ impl Summand<u16> for u8 {
         sum as u8
     }
     summands!(pairs u8 => u16, 3..=8);
+    const FAST: bool = true;
     #[inline(always)]
     fn cell_sums<I: Isa, const ADD: bool>(isa: I, line: Line<'_, Self>, fx: usize, sums: &mut [u16]) {
         let done = isa.byte_cells::<ADD>(line, fx, sums);

@@ -111,6 +111,57 @@ fn last_cell<T, S: Summand<A>, A: Sum, R: Render<T, A>, const FX: usize, const N
     }
 }
 
+/// As [`Whole`], of cells of three columns and more of one line: the sums of a row become voxels while they are in the innermost cache.
+pub struct Lone<'a, 'o, T, A, R: Renderer> {
+    render: &'a R,
+    step: &'a Step<R::Divisor>,
+    /// Whether the sums are needed afterwards.
+    keep: bool,
+    from: &'a Panel<'a, T>,
+    level: &'a mut Level<A>,
+    out: &'a mut PanelMut<'o, T>,
+}
+
+impl<'a, 'o, T: Summand<A>, A: Sum, R: Render<T, A>> Lone<'a, 'o, T, A, R> {
+    /// If these are such cells, and rows of their type are so fast that a kernel call for each would count.
+    pub fn new(
+        render: &'a R,
+        steps: &'a [Step<R::Divisor>],
+        from: &'a [Panel<'a, T>],
+        levels: &'a mut [Level<A>],
+        outs: &'a mut [PanelMut<'o, T>],
+    ) -> Option<Self> {
+        let (step, level, keep, [from]) = (&steps[0], &mut levels[0], steps.len() > 1, from) else { return None };
+        let [fx, fy] = step.shape.factor;
+        let lone = T::FAST && fy == 1 && fx > 2 && T::first_step(fx, true) == fx && step.is_whole() && !level.counted;
+        let out = outs.first_mut().filter(|_| lone)?;
+        level.done = step.rows;
+        level.hold(if keep { step.rows * step.cols } else { step.cols });
+        Some(Lone { render, step, keep, from, level, out })
+    }
+}
+
+impl<T: Summand<A>, A: Sum, R: Render<T, A>> Kernel for Lone<'_, '_, T, A, R> {
+    #[inline(always)]
+    fn run<I: Isa>(self, isa: I) {
+        if !T::FAST {
+            unreachable!("`new` makes none");
+        }
+        let Lone { render, step, keep, from, level, out } = self;
+        let (fx, mirrored) = (step.shape.factor[0], step.shape.mirrored);
+        let full = from.cols() / fx;
+        for j in 0..step.rows {
+            let line = from.line(j, j, 1, 1);
+            let (sums, _) = level.row(if keep { j } else { 0 }, step.cols);
+            if full < step.cols {
+                fold_rest(&[line], fx * full, mirrored, false, &mut sums[full], What::Value);
+            }
+            T::cell_sums::<I, false>(isa, line.part(0..fx * full), fx, &mut sums[..full]);
+            render.render(isa, &step.by, j + 1 == step.rows, sums, &[], out.row_mut(j));
+        }
+    }
+}
+
 /// As [`Whole`], of cells of two rows and one or two columns of sums, level after level: every two rows are taken up as far as they go before
 /// the next ones, while they are in the innermost cache.
 pub struct Climb<'a, 'o, T, A, R: Renderer> {

@@ -248,6 +248,10 @@ fn sparse_mode_of_pairs<T: Label>(cell: &[T]) -> T {
 }
 
 fn mode_by_count<T: Label>(cell: &[T], sparse: bool) -> T {
+    // Most cells are uniform, and too small to be counted in vectors.
+    if cell[1..].iter().all(|&label| label == cell[0]) {
+        return cell[0];
+    }
     let (mut best, mut most) = (T::ZERO, 0);
     for (i, &label) in cell.iter().enumerate() {
         if most >= cell.len() - i {

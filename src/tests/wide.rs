@@ -84,6 +84,56 @@ fn reciprocals_are_right_on_both_sides_of_every_integer() {
     check::<u16, u32>(1 << 16);
 }
 
+#[test]
+fn rows_that_are_folded_alone_are_taken_up_to_the_next_mip() {
+    for (factor, shape) in [([5, 1, 1], [331, 7, 3]), ([7, 1, 1], [100, 5, 2]), ([8, 1, 1], [1000, 3, 3])] {
+        let input = noise(shape, [0, 1, 2], 1, |noise| [255, noise.below(256) as u8][noise.below(2) as usize]);
+        for backend in Backend::all() {
+            let means = |factor: Index, count: usize| {
+                let mut out = mips(shape, [0, 1, 2], factor, count);
+                let arrays: Vec<Array> = out.iter().map(Volume::array).collect();
+                let plan = averaging::Plan::new::<u8>(&input.array(), &arrays, &factor, count, false, true);
+                fill(&input, &mut out, &plan.grid, |source, tiles| {
+                    plan.run(backend, source, tiles, 1, &|| false).unwrap();
+                });
+                out.pop().unwrap().voxels
+            };
+            assert_eq!(means(factor, 2), means(factor.map(|f| f * f), 1), "{backend:?} {factor:?}");
+        }
+    }
+}
+
+/// Cells of floats, one line.
+struct FloatCells<'a> {
+    line: &'a [f32],
+    fx: usize,
+    sums: &'a mut [f64],
+}
+
+impl Kernel for FloatCells<'_> {
+    fn run<I: Isa>(self, isa: I) {
+        f32::cell_sums::<I, false>(isa, Line::here(self.line), self.fx, self.sums);
+    }
+}
+
+#[test]
+fn cells_of_floats_are_summed_up_in_one_order() {
+    let mut random = Noise(1);
+    for (fx, cells) in [3, 5, 7].into_iter().flat_map(|fx| (1..=70).map(move |cells| (fx, cells))) {
+        // Of so different sizes that every order has its own sum.
+        let line: Vec<f32> = (0..fx * cells)
+            .map(|_| (random.below(1 << 24) as f32 - 8e6) * 2f32.powi(random.below(200) as i32 - 100))
+            .collect();
+        let wanted: Vec<f64> =
+            line.chunks(fx).map(|cell| cell[1..].iter().fold(cell[0].into(), |sum, &v| sum + f64::from(v))).collect();
+        for backend in Backend::all() {
+            let mut sums = vec![1.0; cells];
+            backend.run(FloatCells { line: &line, fx, sums: &mut sums });
+            assert_eq!(sums, wanted, "{backend:?} {fx} {cells}");
+        }
+    }
+}
+
 struct ByteCells<'a> {
     line: &'a [u8],
     fx: usize,
