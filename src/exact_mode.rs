@@ -235,6 +235,7 @@ impl<T: Label> ExactModes<'_, T> {
         let Levels { levels, flags, work, scattered } = panels;
         let Level { children, come, tallied } = &mut levels[level - 1];
         let children = &mut children[..std::mem::take(come)];
+        let of_child: Vec<_> = children.iter().map(|child| child.inputs.len()).collect();
         let inputs: Vec<_> = children.iter_mut().flat_map(|child| std::mem::take(&mut child.inputs)).collect();
         let voxels: Vec<Panel<'_, T>> = inputs.iter().map(|input| self.open(input)).collect();
         let opened: Vec<_> = match level {
@@ -244,9 +245,9 @@ impl<T: Label> ExactModes<'_, T> {
         };
         let goes_on = level < grid.levels();
         if let Some((looks, lists)) = self.leads {
-            let (plan, backend, voxels) = (self.plan, self.backend, &voxels[..]);
+            let (plan, backend, voxels, inputs_of) = (self.plan, self.backend, &voxels[..], &of_child[..]);
             let listed = (!opened.is_empty() && level > 1).then_some(&opened[..]);
-            let led = Led { plan, backend, level, looks, lists, children, listed, voxels };
+            let led = Led { plan, backend, level, looks, lists, children, listed, voxels, inputs: inputs_of };
             match grid.output(level) {
                 Some(mip) => tile.write(mip, region, scattered, |out| led.decide(out, tallied, flags, work)),
                 None => {

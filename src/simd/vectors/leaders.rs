@@ -1,7 +1,7 @@
 //! The most frequent labels of cells, vector by vector.
 
 use super::{Lanes, Vector};
-use crate::simd::{Leaders, MergeLeaders};
+use crate::simd::{Leaders, MergeLeaders, PACKED};
 
 /// So many leaders are too many to keep two cells in registers.
 const MANY: usize = 8;
@@ -34,6 +34,15 @@ impl<V: Vector, const K: usize> Held<V, K> {
         // SAFETY: the caller's promise.
         unsafe {
             let mut held = Self::none();
+            if K == 2 {
+                let (packed, byte) = (V::load(at.add(2 * stride)), V::ones().down::<24>());
+                held.labels[0] = V::load(at);
+                held.labels[1 % K] = V::load(at.add(stride));
+                held.counts[0] = packed.select(byte, V::zero());
+                held.counts[1 % K] = packed.down::<{ PACKED[1] }>().select(byte, V::zero());
+                held.voxels = packed.down::<{ PACKED[2] }>();
+                return held;
+            }
             for k in 0..K {
                 held.labels[k] = V::load(at.add(k * stride));
                 held.counts[k] = V::load(at.add((K + k) * stride));
