@@ -21,7 +21,7 @@ use rows::{Carry, Input, Led, Opened, Rows, Tallied, reach, within};
 
 mod rows;
 
-/// Bytes of a panel: lists of random labels have to stay in the second cache too.
+/// Bytes of a panel of cells of [`FEW`] voxels: lists of random labels have to stay in the second cache too.
 const LISTED: usize = 48 << 10;
 /// Primes are looked for up to here.
 const LARGE: usize = 64;
@@ -66,8 +66,11 @@ impl Plan {
             outputs.push(factors.len());
         }
         outputs.truncate(targets.len());
-        // In the worst case, an entry for every voxel. Narrower tiles would need less memory then, but rows have their price.
-        let bytes = Bytes { voxel: size, state: size + size_of::<u64>(), panel: LISTED };
+        // In the worst case, an entry for every voxel, so that cells of fewer voxels may be more. Narrower tiles would need less memory then, but rows
+        // have their price.
+        let children = factors.first().map_or(1, |factor| children(factor, source.axes.iter().map(|axis| axis.len)));
+        let panel = LISTED * (FEW / children.max(1)).max(1);
+        let bytes = Bytes { voxel: size, state: size + size_of::<u64>(), panel };
         let grid = Grid::new(source, targets, outputs, &factors, Edge::Existing, bytes);
         // Where larger cells need lists, these are made of small ones with less work.
         let levels = |voxels| (1..=grid.levels()).take_while(|&level| looked_at(&grid, level, voxels)).count();
@@ -132,6 +135,11 @@ fn steps(factor: &[usize], extents: &mut [usize], lists: bool) -> Vec<Vec<usize>
     steps.into_iter().map(|(step, _)| step).collect()
 }
 
+/// How many children the cells of a step have.
+fn children(step: &[usize], extents: impl Iterator<Item = usize>) -> usize {
+    step.iter().zip(extents).map(|(&by, extent)| by.min(extent)).fold(1, usize::saturating_mul)
+}
+
 /// A factor in steps of its prime factors, small ones first, and how many children the cells of each step have. Leaves out what axes of one voxel have no
 /// use for.
 fn prime_steps(factor: &[usize], extents: &mut [usize]) -> Vec<(Vec<usize>, usize)> {
@@ -141,8 +149,7 @@ fn prime_steps(factor: &[usize], extents: &mut [usize]) -> Vec<(Vec<usize>, usiz
         // Large primes are rare, and not worth finding.
         let step: Vec<usize> =
             rest.iter().map(|&f| (2..=LARGE).find(|prime| f.is_multiple_of(*prime)).unwrap_or(f)).collect();
-        let children = step.iter().zip(&*extents).map(|(&by, &extent)| by.min(extent));
-        let children = children.fold(1, usize::saturating_mul);
+        let children = children(&step, extents.iter().copied());
         rest.iter_mut().zip(&step).for_each(|(f, &by)| *f /= by);
         extents.iter_mut().zip(&step).for_each(|(extent, &by)| *extent = extent.div_ceil(by));
         steps.push((step, children));

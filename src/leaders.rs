@@ -119,7 +119,9 @@ pub struct Merge<'a, 'o, T> {
     pub fx: usize,
     /// Whether labels are signed numbers.
     pub signed: bool,
-    /// How many voxels a cell has that is not at an end.
+    /// How many voxels a child has, and a cell, that is not at an end.
+    pub child: usize,
+    /// See there.
     pub full: usize,
     /// The labels that lead.
     pub out: &'a mut PanelMut<'o, T>,
@@ -153,16 +155,18 @@ impl<T: Label> Kernel for Merge<'_, '_, T> {
 impl<T: Label> Merge<'_, '_, T> {
     #[inline(always)]
     fn rows<I: Isa, const OF: usize, const K: usize>(self, isa: I) {
-        let Merge { children, fx, signed, full, out, leaders, mixed, open, .. } = self;
+        let Merge { children, fx, signed, child, full, out, leaders, mixed, open, .. } = self;
         let size = rows_of(K) * stride::<T>(out.cols());
         let words = mixed.len() / out.rows();
-        let (flip, full) = (if signed { T::ZERO } else { T::TOP }, T::of(full as u64));
+        let flip = if signed { T::ZERO } else { T::TOP };
+        let (child, full) = (T::of(child as u64), T::of(full as u64));
         let mut rows = Vec::new();
         let bits = mixed.chunks_exact_mut(words).zip(open.chunks_exact_mut(words));
         for ((j, leaders), (mixed, open)) in leaders.chunks_exact_mut(size).enumerate().zip(bits) {
             children.rows(j, &mut rows);
             let out = out.row_mut(j).voxels;
-            isa.merge_leaders::<T, OF, K>(MergeLeaders { children: &rows, fx, flip, full, out, leaders, mixed, open });
+            let children = &rows[..];
+            isa.merge_leaders::<T, OF, K>(MergeLeaders { children, fx, flip, child, full, out, leaders, mixed, open });
         }
     }
 }

@@ -167,7 +167,7 @@ impl<T: Label> Led<'_, T> {
     pub fn decide(&self, out: &mut PanelMut<'_, T>, tallied: &mut Tallied<T>, flags: &mut Flags, work: &mut Work<T>) {
         let Led { plan: &Plan { ref grid, sparse, signed, .. }, backend, level, children, voxels, .. } = *self;
         let (fx, fy) = (grid.inner_factor(0, level), grid.inner_factor(1, level));
-        let full = reach(grid.axes(), level);
+        let (child, full) = (reach(grid.axes(), level - 1), reach(grid.axes(), level));
         let (of, stride) = (leaders::count(level, full), leaders::stride::<T>(out.cols()));
         (tallied.of, tallied.listed) = (of, false);
         tallied.leaders.resize(out.rows() * rows_of(of) * stride, T::ZERO);
@@ -184,7 +184,7 @@ impl<T: Label> Led<'_, T> {
         let panels = children.iter().map(|child| (&child.leaders[..], child.region[1].len)).collect();
         let below = Children { panels, of: children[0].of, fy };
         let mixed = &mut tallied.mixed[..];
-        backend.run(Merge { children: &below, fx, signed, full, out, of, leaders, mixed, open });
+        backend.run(Merge { children: &below, fx, signed, child, full, out, of, leaders, mixed, open });
         self.settle(&below, out, tallied, (open, cells), work);
     }
 

@@ -106,7 +106,9 @@ pub struct MergeLeaders<'a, T> {
     pub fx: usize,
     /// What makes the order of labels that of signed numbers.
     pub flip: T,
-    /// How many voxels a cell has that is not at an end.
+    /// How many voxels a child has, and a cell, that is not at an end.
+    pub child: T,
+    /// See there.
     pub full: T,
     /// The labels that lead.
     pub out: &'a mut [T],
