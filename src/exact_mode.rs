@@ -6,7 +6,7 @@
 //! labels with counts, which are added up from level to level. Lists live for the panels that are pending, a few for every level, so that memory is
 //! bounded by what the cells of a tile hold.
 //!
-//! Several mips by factors of 2 go another way, where there are vectors: cells have [`leaders`], which decide all but a few of them. Panels whose leaders
+//! Several mips by factors of 2, and one by (8, 8, 8), go another way, where there are vectors: cells have [`leaders`], which decide all but a few of them. Panels whose leaders
 //! decide little, those of noise, go on with lists.
 
 use crate::grid::{Amounts, Array, Ascent, Bytes, Edge, Grid, Interrupted, Pooling};
@@ -59,7 +59,7 @@ impl Plan {
         let furthest = |(&f, &extent): (&usize, &usize)| f.saturating_pow(mips as u32).min(extent);
         let lists = factor.iter().zip(&extents).map(furthest).fold(1, usize::saturating_mul) > LOOK;
         for _ in 0..mips {
-            factors.extend(steps(factor, &mut extents, lists));
+            factors.extend(steps(factor, &mut extents, lists, leaders::fit(size, LOOK)));
             if factors.len() == outputs.last().copied().unwrap_or(0) {
                 factors.push(vec![1; factor.len()]);
             }
@@ -113,9 +113,14 @@ fn looked_at(grid: &Grid, level: usize, voxels: usize) -> bool {
 /// large ones are made of few children each.
 ///
 /// The first step is the smallest one: vectors of cells decide it, and the next ones have less to read. But where lists are needed, they are made of
-/// pieces, so that the first step is the largest.
-fn steps(factor: &[usize], extents: &mut [usize], lists: bool) -> Vec<Vec<usize>> {
+/// pieces, so that the first step is the largest. Cells that have leaders are made in steps of 2.
+fn steps(factor: &[usize], extents: &mut [usize], lists: bool, leaders: bool) -> Vec<Vec<usize>> {
     let mut primes = prime_steps(factor, extents);
+    let all = primes.iter().map(|&(_, children)| children).fold(1, usize::saturating_mul);
+    let few = primes.first().is_some_and(|&(_, children)| children == FEW);
+    if leaders && !lists && few && all > PIECE && factor.iter().all(|f| f.is_power_of_two()) {
+        return primes.into_iter().map(|(step, _)| step).collect();
+    }
     if !lists {
         primes.reverse();
     }
@@ -318,15 +323,16 @@ mod tests {
 
     #[test]
     fn steps_are_as_large_as_a_piece_and_lists_come_late() {
-        let of = |factor: [usize; 3], lists| steps(&factor, &mut [512, 512, 128], lists);
+        let of = |factor: [usize; 3], lists| steps(&factor, &mut [512, 512, 128], lists, false);
         assert_eq!(of([2, 2, 2], false), [[2, 2, 2]]);
         assert_eq!(of([8, 8, 1], false), [[8, 8, 1]]);
         assert_eq!(of([8, 8, 8], false), [[2, 2, 2], [4, 4, 4]]);
         assert_eq!(of([8, 8, 8], true), [[4, 4, 4], [2, 2, 2]]);
+        assert_eq!(steps(&[8, 8, 8], &mut [512, 512, 128], false, true), [[2, 2, 2]; 3]);
         assert_eq!(of([12, 12, 1], false), [[2, 2, 1], [6, 6, 1]]);
         assert_eq!(of([11, 11, 1], false), [[11, 11, 1]]);
         // Axes of one voxel, or soon of one, have no children.
-        assert_eq!(steps(&[8, 8, 8], &mut [512, 512, 1], false), [[8, 8, 8]]);
-        assert_eq!(steps(&[2, 2, 2], &mut [1, 1, 1], false), Vec::<Vec<usize>>::new());
+        assert_eq!(steps(&[8, 8, 8], &mut [512, 512, 1], false, true), [[8, 8, 8]]);
+        assert_eq!(steps(&[2, 2, 2], &mut [1, 1, 1], false, true), Vec::<Vec<usize>>::new());
     }
 }

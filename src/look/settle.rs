@@ -113,7 +113,8 @@ impl<T: Label> Parts<'_, T> {
         let row = &self.children[number];
         let mut known = 0;
         for k in 0..row.of {
-            for (&other, &count) in row.labels(k)[self.columns.clone()].iter().zip(&row.counts(k)[self.columns.clone()]) {
+            for (&other, &count) in row.labels(k)[self.columns.clone()].iter().zip(&row.counts(k)[self.columns.clone()])
+            {
                 known += if other == label { count.into() } else { 0 };
             }
         }

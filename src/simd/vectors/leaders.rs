@@ -260,7 +260,8 @@ pub unsafe fn merge<L: Lanes, const OF: usize, const K: usize>(merge: MergeLeade
     unsafe {
         let (flip, full) = (L::splat(flip), L::splat(full));
         let voxels = L::splat(L::Label::of(child.into() * (children.len() * fx) as u64));
-        let child = L::splat(if OF == 2 { L::Label::of(child.into() << PACKED[0] | child.into() << PACKED[2]) } else { child });
+        let child =
+            L::splat(if OF == 2 { L::Label::of(child.into() << PACKED[0] | child.into() << PACKED[2]) } else { child });
         for at in (0..vectors * lanes).step_by(lanes) {
             let held: Held<L::V, K> = if let Some(label) = uniform::<L, OF>(children, fx, at, below, child) {
                 let mut held = Held { voxels, ..Held::none() };
