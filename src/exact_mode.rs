@@ -6,7 +6,7 @@
 //! labels with counts, which are added up from level to level. Lists live for the panels that are pending, a few for every level, so that memory is
 //! bounded by what the cells of a tile hold.
 //!
-//! Several mips by factors of 2 go another way, where there are vectors: cells have [`leaders`], which decide all but a few of them. Panels whose leaders
+//! Several mips by factors of 2, and one by (8, 8, 8), go another way, where there are vectors: cells have [`leaders`], which decide all but a few of them. Panels whose leaders
 //! decide little, those of noise, go on with lists.
 
 use crate::grid::{Amounts, Array, Ascent, Bytes, Edge, Grid, Interrupted, Pooling};
@@ -21,7 +21,7 @@ use rows::{Carry, Input, Led, Opened, Rows, Tallied, reach, within};
 
 mod rows;
 
-/// Bytes of a panel: lists of random labels have to stay in the second cache too.
+/// Bytes of a panel of cells of [`FEW`] voxels: lists of random labels have to stay in the second cache too.
 const LISTED: usize = 48 << 10;
 /// Primes are looked for up to here.
 const LARGE: usize = 64;
@@ -59,15 +59,18 @@ impl Plan {
         let furthest = |(&f, &extent): (&usize, &usize)| f.saturating_pow(mips as u32).min(extent);
         let lists = factor.iter().zip(&extents).map(furthest).fold(1, usize::saturating_mul) > LOOK;
         for _ in 0..mips {
-            factors.extend(steps(factor, &mut extents, lists));
+            factors.extend(steps(factor, &mut extents, lists, leaders::fit(size, LOOK)));
             if factors.len() == outputs.last().copied().unwrap_or(0) {
                 factors.push(vec![1; factor.len()]);
             }
             outputs.push(factors.len());
         }
         outputs.truncate(targets.len());
-        // In the worst case, an entry for every voxel. Narrower tiles would need less memory then, but rows have their price.
-        let bytes = Bytes { voxel: size, state: size + size_of::<u64>(), panel: LISTED };
+        // In the worst case, an entry for every voxel, so that cells of fewer voxels may be more. Narrower tiles would need less memory then, but rows
+        // have their price.
+        let children = factors.first().map_or(1, |factor| children(factor, source.axes.iter().map(|axis| axis.len)));
+        let panel = LISTED * (FEW / children.max(1)).max(1);
+        let bytes = Bytes { voxel: size, state: size + size_of::<u64>(), panel };
         let grid = Grid::new(source, targets, outputs, &factors, Edge::Existing, bytes);
         // Where larger cells need lists, these are made of small ones with less work.
         let levels = |voxels| (1..=grid.levels()).take_while(|&level| looked_at(&grid, level, voxels)).count();
@@ -110,9 +113,14 @@ fn looked_at(grid: &Grid, level: usize, voxels: usize) -> bool {
 /// large ones are made of few children each.
 ///
 /// The first step is the smallest one: vectors of cells decide it, and the next ones have less to read. But where lists are needed, they are made of
-/// pieces, so that the first step is the largest.
-fn steps(factor: &[usize], extents: &mut [usize], lists: bool) -> Vec<Vec<usize>> {
+/// pieces, so that the first step is the largest. Cells that have leaders are made in steps of 2.
+fn steps(factor: &[usize], extents: &mut [usize], lists: bool, leaders: bool) -> Vec<Vec<usize>> {
     let mut primes = prime_steps(factor, extents);
+    let all = primes.iter().map(|&(_, children)| children).fold(1, usize::saturating_mul);
+    let few = primes.first().is_some_and(|&(_, children)| children == FEW);
+    if leaders && !lists && few && all > PIECE && factor.iter().all(|f| f.is_power_of_two()) {
+        return primes.into_iter().map(|(step, _)| step).collect();
+    }
     if !lists {
         primes.reverse();
     }
@@ -132,6 +140,11 @@ fn steps(factor: &[usize], extents: &mut [usize], lists: bool) -> Vec<Vec<usize>
     steps.into_iter().map(|(step, _)| step).collect()
 }
 
+/// How many children the cells of a step have.
+fn children(step: &[usize], extents: impl Iterator<Item = usize>) -> usize {
+    step.iter().zip(extents).map(|(&by, extent)| by.min(extent)).fold(1, usize::saturating_mul)
+}
+
 /// A factor in steps of its prime factors, small ones first, and how many children the cells of each step have. Leaves out what axes of one voxel have no
 /// use for.
 fn prime_steps(factor: &[usize], extents: &mut [usize]) -> Vec<(Vec<usize>, usize)> {
@@ -141,8 +154,7 @@ fn prime_steps(factor: &[usize], extents: &mut [usize]) -> Vec<(Vec<usize>, usiz
         // Large primes are rare, and not worth finding.
         let step: Vec<usize> =
             rest.iter().map(|&f| (2..=LARGE).find(|prime| f.is_multiple_of(*prime)).unwrap_or(f)).collect();
-        let children = step.iter().zip(&*extents).map(|(&by, &extent)| by.min(extent));
-        let children = children.fold(1, usize::saturating_mul);
+        let children = children(&step, extents.iter().copied());
         rest.iter_mut().zip(&step).for_each(|(f, &by)| *f /= by);
         extents.iter_mut().zip(&step).for_each(|(extent, &by)| *extent = extent.div_ceil(by));
         steps.push((step, children));
@@ -235,6 +247,7 @@ impl<T: Label> ExactModes<'_, T> {
         let Levels { levels, flags, work, scattered } = panels;
         let Level { children, come, tallied } = &mut levels[level - 1];
         let children = &mut children[..std::mem::take(come)];
+        let of_child: Vec<_> = children.iter().map(|child| child.inputs.len()).collect();
         let inputs: Vec<_> = children.iter_mut().flat_map(|child| std::mem::take(&mut child.inputs)).collect();
         let voxels: Vec<Panel<'_, T>> = inputs.iter().map(|input| self.open(input)).collect();
         let opened: Vec<_> = match level {
@@ -244,9 +257,9 @@ impl<T: Label> ExactModes<'_, T> {
         };
         let goes_on = level < grid.levels();
         if let Some((looks, lists)) = self.leads {
-            let (plan, backend, voxels) = (self.plan, self.backend, &voxels[..]);
+            let (plan, backend, voxels, inputs_of) = (self.plan, self.backend, &voxels[..], &of_child[..]);
             let listed = (!opened.is_empty() && level > 1).then_some(&opened[..]);
-            let led = Led { plan, backend, level, looks, lists, children, listed, voxels };
+            let led = Led { plan, backend, level, looks, lists, children, listed, voxels, inputs: inputs_of };
             match grid.output(level) {
                 Some(mip) => tile.write(mip, region, scattered, |out| led.decide(out, tallied, flags, work)),
                 None => {
@@ -310,15 +323,16 @@ mod tests {
 
     #[test]
     fn steps_are_as_large_as_a_piece_and_lists_come_late() {
-        let of = |factor: [usize; 3], lists| steps(&factor, &mut [512, 512, 128], lists);
+        let of = |factor: [usize; 3], lists| steps(&factor, &mut [512, 512, 128], lists, false);
         assert_eq!(of([2, 2, 2], false), [[2, 2, 2]]);
         assert_eq!(of([8, 8, 1], false), [[8, 8, 1]]);
         assert_eq!(of([8, 8, 8], false), [[2, 2, 2], [4, 4, 4]]);
         assert_eq!(of([8, 8, 8], true), [[4, 4, 4], [2, 2, 2]]);
+        assert_eq!(steps(&[8, 8, 8], &mut [512, 512, 128], false, true), [[2, 2, 2]; 3]);
         assert_eq!(of([12, 12, 1], false), [[2, 2, 1], [6, 6, 1]]);
         assert_eq!(of([11, 11, 1], false), [[11, 11, 1]]);
         // Axes of one voxel, or soon of one, have no children.
-        assert_eq!(steps(&[8, 8, 8], &mut [512, 512, 1], false), [[8, 8, 8]]);
-        assert_eq!(steps(&[2, 2, 2], &mut [1, 1, 1], false), Vec::<Vec<usize>>::new());
+        assert_eq!(steps(&[8, 8, 8], &mut [512, 512, 1], false, true), [[8, 8, 8]]);
+        assert_eq!(steps(&[2, 2, 2], &mut [1, 1, 1], false, true), Vec::<Vec<usize>>::new());
     }
 }

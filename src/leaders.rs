@@ -5,12 +5,11 @@
 //! label is the most frequent one, the cell is decided, and nobody looks at its voxels again: in real volumes nearly all cells are, on every level. (The
 //! summaries of Misra and Gries, 1982, which can be merged.)
 
+use crate::simd;
 use crate::simd::views::{Panel, PanelMut};
-use crate::simd::{Cells, Isa, Kernel, Label, Leaders, MergeLeaders, Rule, Told};
+use crate::simd::{Cells, Isa, Kernel, Label, Leaders, MergeLeaders, Rule, Told, rows_of};
 use std::ops::Range;
 
-/// Bytes of the least labels that have leaders.
-const WIDTH: usize = 4;
 /// Bytes that rows of leaders are filled up to, for whole vectors of cells whose children are two vectors.
 const ROW: usize = 128;
 /// Leaders of a cell, at most.
@@ -22,7 +21,7 @@ pub const LED: usize = 1 << 15;
 
 /// Whether labels of so many bytes have leaders, where the largest cell has so many voxels: counts are signed numbers in the place of a label.
 pub fn fit(size: usize, voxels: usize) -> bool {
-    size >= WIDTH && voxels <= i32::MAX as usize
+    size >= simd::LED && voxels <= i32::MAX as usize
 }
 
 /// How many leaders a cell of a level has, that is, of so many voxels: few where cells are many. Where cells are few, they are large, and cost much if
@@ -97,7 +96,7 @@ impl<T: Label> Kernel for Begin<'_, '_, T> {
         let (cols, stride) = (out.cols(), stride::<T>(out.cols()));
         let column_bit = if fx == 2 { Some(0) } else { None };
         let mut lines = Vec::with_capacity(panels.len() * fy);
-        for (j, leaders) in leaders.chunks_exact_mut((2 * count(1, 0) + 1) * stride).enumerate() {
+        for (j, leaders) in leaders.chunks_exact_mut(rows_of(count(1, 0)) * stride).enumerate() {
             lines.clear();
             for panel in panels {
                 let cell = cell(j, fy, panel.rows());
@@ -120,7 +119,9 @@ pub struct Merge<'a, 'o, T> {
     pub fx: usize,
     /// Whether labels are signed numbers.
     pub signed: bool,
-    /// How many voxels a cell has that is not at an end.
+    /// How many voxels a child has, and a cell, that is not at an end.
+    pub child: usize,
+    /// See there.
     pub full: usize,
     /// The labels that lead.
     pub out: &'a mut PanelMut<'o, T>,
@@ -154,16 +155,18 @@ impl<T: Label> Kernel for Merge<'_, '_, T> {
 impl<T: Label> Merge<'_, '_, T> {
     #[inline(always)]
     fn rows<I: Isa, const OF: usize, const K: usize>(self, isa: I) {
-        let Merge { children, fx, signed, full, out, leaders, mixed, open, .. } = self;
-        let size = (2 * K + 1) * stride::<T>(out.cols());
+        let Merge { children, fx, signed, child, full, out, leaders, mixed, open, .. } = self;
+        let size = rows_of(K) * stride::<T>(out.cols());
         let words = mixed.len() / out.rows();
-        let (flip, full) = (if signed { T::ZERO } else { T::TOP }, T::of(full as u64));
+        let flip = if signed { T::ZERO } else { T::TOP };
+        let (child, full) = (T::of(child as u64), T::of(full as u64));
         let mut rows = Vec::new();
         let bits = mixed.chunks_exact_mut(words).zip(open.chunks_exact_mut(words));
         for ((j, leaders), (mixed, open)) in leaders.chunks_exact_mut(size).enumerate().zip(bits) {
             children.rows(j, &mut rows);
             let out = out.row_mut(j).voxels;
-            isa.merge_leaders::<T, OF, K>(MergeLeaders { children: &rows, fx, flip, full, out, leaders, mixed, open });
+            let children = &rows[..];
+            isa.merge_leaders::<T, OF, K>(MergeLeaders { children, fx, flip, child, full, out, leaders, mixed, open });
         }
     }
 }

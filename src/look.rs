@@ -5,11 +5,13 @@
 //! volumes ask for more: then those voxels are tallied. Small cells have a candidate before: the voxel in their middle. Some of them have no other
 //! children than their voxels; those whose candidates don't do are looked at label by label.
 
-use crate::leaders;
-use crate::simd::{Found, Isa, Kernel, Label, Leaders, PIECE};
+use crate::simd::{Found, Isa, Kernel, Label, PIECE};
 use crate::tally::{Entries, Lists, Tally};
-use std::cmp::Reverse;
 use std::ops::Range;
+
+mod settle;
+
+pub use settle::Settle;
 
 /// Voxels of the largest cell that is looked at: those of five mips of halves along two axes. Larger ones are out of the inner caches by then.
 pub const LOOK: usize = 1 << 10;
@@ -32,6 +34,8 @@ pub struct Work<T> {
     pub sparse: bool,
     /// Labels that are known of a cell, and how often each is there.
     known: Vec<(u64, T)>,
+    /// Parts of a cell, and how many voxels of each are of none of its leaders.
+    parts: Vec<(u64, usize)>,
     found: Found<T>,
     /// The voxels of small cells, or of some pieces of a larger one.
     pieces: [[T; PIECE]; AHEAD],
@@ -50,26 +54,10 @@ impl<T: Label> Work<T> {
             unlisted: Lists::default(),
             sparse,
             known: Vec::new(),
+            parts: Vec::new(),
             found,
             pieces,
             flip,
-        }
-    }
-}
-
-impl<T: Label> Work<T> {
-    /// Entries of some children's leaders.
-    fn gather(&mut self, children: &[Leaders<'_, T>], columns: Range<usize>) {
-        self.entries.clear();
-        for row in children {
-            self.entries.reserve(row.of * columns.len());
-            for k in 0..row.of {
-                for (&label, &count) in row.labels(k)[columns.clone()].iter().zip(&row.counts(k)[columns.clone()]) {
-                    if count > T::ZERO {
-                        self.entries.push(label, count.into());
-                    }
-                }
-            }
         }
     }
 }
@@ -106,39 +94,6 @@ impl<T: Label> Cell<'_, T> {
             }
         }
         tally.look_up(entries, lists)
-    }
-
-    /// The mode of so many voxels, of which the most frequent labels may be known, with counts that may be too low, and are corrected.
-    #[inline(always)]
-    fn settle<I: Isa>(&self, isa: I, voxels: u64, work: &mut Work<T>) -> T {
-        let known = |at: usize, known: &[(u64, T)]| known.get(at).map_or(0, |&(count, _)| count);
-        // What is missing may all be of one label.
-        let mut rest = voxels - work.known.iter().map(|&(count, _)| count).sum::<u64>();
-        if known(0, &work.known) > known(1, &work.known) + rest {
-            return work.known[0].1;
-        }
-        let (mut mode, mut most) = (T::ZERO, 0);
-        for at in (0..work.known.len()).step_by(CANDIDATES) {
-            let some = &mut work.known[at..];
-            let mut candidates = Candidates::new([some[0].1; CANDIDATES]);
-            candidates.labels.iter_mut().zip(&*some).for_each(|(label, known)| *label = known.1);
-            candidates.count(isa, self, &mut work.pieces);
-            for ((count, label), exact) in some.iter_mut().zip(candidates.counts) {
-                rest -= exact - *count;
-                *count = exact;
-                if exact > most || (exact == most && *label ^ work.flip < mode ^ work.flip) {
-                    (mode, most) = (*label, exact);
-                }
-            }
-            if most > known(at + CANDIDATES, &work.known) + rest {
-                return mode;
-            }
-        }
-        let (mut labels, mut counts) = ([mode; CANDIDATES], [0; CANDIDATES]);
-        for ((label, count), &known) in labels.iter_mut().zip(&mut counts).zip(&work.known) {
-            (*count, *label) = known;
-        }
-        self.rest(isa, labels, counts, voxels - counts.iter().sum::<u64>(), work)
     }
 
     /// The mode, where the `rest` of the voxels, which may decide, are none of the labels that were counted. Labels without a count are others twice.
@@ -411,58 +366,6 @@ impl<T: Label> Look<'_, T> {
                 continue;
             }
             out[i] = cell.rest(isa, labels, counts, rest, work);
-        }
-    }
-}
-
-/// Decides cells of a row whose leaders don't, by a look at their voxels.
-pub struct Settle<'a, T> {
-    /// The cells.
-    pub cells: &'a [usize],
-    /// The rows of voxels, all of one length, and how many columns of them make a cell.
-    pub rows: &'a [&'a [T]],
-    /// See there.
-    pub width: usize,
-    /// The rows of children, and how many columns of them make a cell.
-    pub children: &'a [Leaders<'a, T>],
-    /// See there.
-    pub fx: usize,
-    /// The leaders of the row's cells, and how many there are of each. What is counted is corrected.
-    pub leaders: &'a mut [T],
-    /// See there.
-    pub of: usize,
-    /// The modes.
-    pub out: &'a mut [T],
-    /// What is needed.
-    pub work: &'a mut Work<T>,
-}
-
-impl<T: Label> Kernel for Settle<'_, T> {
-    #[inline(always)]
-    fn run<I: Isa>(self, isa: I) {
-        let Settle { cells, rows, width, children, fx, leaders, of, out, work } = self;
-        let stride = leaders.len() / (2 * of + 1);
-        for &i in cells {
-            let columns = width * i..(width * i + width).min(rows[0].len());
-            let cell = Cell { rows, columns };
-            work.known.clear();
-            if of == leaders::MOST {
-                // Of few cells: more labels than there are places.
-                work.gather(children, fx * i..fx * i + fx);
-                work.tally.look_up(&work.entries, work.unlisted.cleared());
-                let (labels, counts) = work.unlisted.list(0);
-                work.known.extend(counts.iter().copied().zip(labels.iter().copied()));
-            } else {
-                let known = (0..of).map(|k| (leaders[(of + k) * stride + i].into(), leaders[k * stride + i]));
-                work.known.extend(known.filter(|&(count, _)| count > 0));
-            }
-            // The most frequent ones first.
-            work.known.sort_unstable_by_key(|&(count, _)| Reverse(count));
-            out[i] = cell.settle(isa, leaders[2 * of * stride + i].into(), work);
-            for k in 0..of {
-                let (count, label) = work.known.get(k).copied().unwrap_or((0, T::ZERO));
-                (leaders[k * stride + i], leaders[(of + k) * stride + i]) = (label, T::of(count));
-            }
         }
     }
 }

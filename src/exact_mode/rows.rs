@@ -6,7 +6,7 @@ use crate::leaders::{self, Begin, Children, Merge, cell};
 use crate::look::{Look, Settle, Work};
 use crate::mixed::{ChildRow, DecideFew, FEW, FindMixed, Flags, merge, places};
 use crate::simd::views::{Panel, PanelMut, Span};
-use crate::simd::{Backend, Label, Told};
+use crate::simd::{Backend, Label, Told, rows_of};
 use crate::tally::Lists;
 
 /// Voxels in a cell of a level along some axes, at most.
@@ -156,8 +156,10 @@ pub struct Led<'a, T> {
     pub children: &'a [Tallied<T>],
     /// The children, if the mixed cells of all have lists.
     pub listed: Option<&'a [Opened<'a, T>]>,
-    /// The voxels.
+    /// The voxels, and how many panels of them each child has.
     pub voxels: &'a [Panel<'a, T>],
+    /// See there.
+    pub inputs: &'a [usize],
 }
 
 impl<T: Label> Led<'_, T> {
@@ -165,10 +167,10 @@ impl<T: Label> Led<'_, T> {
     pub fn decide(&self, out: &mut PanelMut<'_, T>, tallied: &mut Tallied<T>, flags: &mut Flags, work: &mut Work<T>) {
         let Led { plan: &Plan { ref grid, sparse, signed, .. }, backend, level, children, voxels, .. } = *self;
         let (fx, fy) = (grid.inner_factor(0, level), grid.inner_factor(1, level));
-        let full = reach(grid.axes(), level);
+        let (child, full) = (reach(grid.axes(), level - 1), reach(grid.axes(), level));
         let (of, stride) = (leaders::count(level, full), leaders::stride::<T>(out.cols()));
         (tallied.of, tallied.listed) = (of, false);
-        tallied.leaders.resize(out.rows() * (2 * of + 1) * stride, T::ZERO);
+        tallied.leaders.resize(out.rows() * rows_of(of) * stride, T::ZERO);
         let leaders = &mut tallied.leaders[..];
         if level == 1 {
             backend.run(Begin { panels: voxels, fx, fy, signed, sparse, out, leaders });
@@ -182,7 +184,7 @@ impl<T: Label> Led<'_, T> {
         let panels = children.iter().map(|child| (&child.leaders[..], child.region[1].len)).collect();
         let below = Children { panels, of: children[0].of, fy };
         let mixed = &mut tallied.mixed[..];
-        backend.run(Merge { children: &below, fx, signed, full, out, of, leaders, mixed, open });
+        backend.run(Merge { children: &below, fx, signed, child, full, out, of, leaders, mixed, open });
         self.settle(&below, out, tallied, (open, cells), work);
     }
 
@@ -195,7 +197,7 @@ impl<T: Label> Led<'_, T> {
         (open, cells): (&[u64], &mut Vec<usize>),
         work: &mut Work<T>,
     ) {
-        let Led { plan: Plan { grid, .. }, backend, level, looks, lists, listed: children, voxels, .. } = *self;
+        let Led { plan: Plan { grid, .. }, backend, level, looks, lists, listed: children, .. } = *self;
         let count = |words: &[u64]| words.iter().map(|word| word.count_ones()).sum::<u32>();
         // Where leaders decide little, lists are worth their price, and on the way to them a look at every label.
         let many = level <= lists && 2 * count(open) > count(&tallied.mixed);
@@ -205,10 +207,10 @@ impl<T: Label> Led<'_, T> {
         lists.cleared();
         before.clear();
         modes.clear();
-        let (fx, width, height) = (grid.inner_factor(0, level), within(grid, 0, level), within(grid, 1, level));
+        let (fx, width) = (grid.inner_factor(0, level), within(grid, 0, level));
         let (size, words) = (leaders.len() / out.rows(), mixed.len() / out.rows());
         let bits = if *listed || children.is_some() { &mixed[..] } else { open };
-        let (mut inputs, mut led) = (Vec::new(), Vec::new());
+        let (mut inputs, mut ends, mut led) = (Vec::new(), Vec::new(), Vec::new());
         for (j, leaders) in leaders.chunks_exact_mut(size).enumerate() {
             places(&bits[j * words..(j + 1) * words], cells);
             let out = out.row_mut(j).voxels;
@@ -219,21 +221,40 @@ impl<T: Label> Led<'_, T> {
                     children.iter().flat_map(|child| cell(j, below.fy, child.panel.rows()).map(|y| child.row(y)));
                 merge(cells, &mut rows.collect::<Vec<_>>(), fx, out, lists, work);
             } else if !cells.is_empty() {
-                inputs.clear();
-                for panel in voxels {
-                    inputs.extend(cell(j, height, panel.rows()).map(|y| panel.row(y)));
-                }
+                self.rows(j, &mut inputs, &mut ends);
                 let rows = &inputs[..];
                 if *listed || many {
                     backend.run(Look { cells, rows, width, children: &[], fx, out, lists, work });
                 } else {
                     below.rows(j, &mut led);
-                    backend.run(Settle { cells, rows, width, children: &led, fx, leaders, of: *of, out, work });
+                    let (children, ends) = (&led[..], &ends[..]);
+                    backend.run(Settle { cells, rows, width, children, fx, ends, leaders, of: *of, out, work });
                 }
             }
             if *listed {
                 modes.extend_from_slice(out);
             }
+        }
+    }
+}
+
+impl<'a, T: Label> Led<'a, T> {
+    /// The rows of voxels of row `j`, one row of children after the other, and where those of each end.
+    fn rows(&self, j: usize, rows: &mut Vec<&'a [T]>, ends: &mut Vec<usize>) {
+        let Led { plan: Plan { grid, .. }, level, children, inputs, .. } = *self;
+        let (fy, height) = (grid.inner_factor(1, level), within(grid, 1, level - 1));
+        rows.clear();
+        ends.clear();
+        let mut voxels = self.voxels;
+        for (child, &inputs) in children.iter().zip(inputs) {
+            let (of_child, others) = voxels.split_at(inputs);
+            for y in cell(j, fy, child.region[1].len) {
+                for panel in of_child {
+                    rows.extend(cell(y, height, panel.rows()).map(|y| panel.row(y)));
+                }
+                ends.push(rows.len());
+            }
+            voxels = others;
         }
     }
 }

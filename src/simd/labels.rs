@@ -38,7 +38,7 @@ pub struct Cells<'a, T> {
 pub struct Told<'a, T> {
     /// A bit for every cell, 64 to a word: set where it is not uniform. Empty, if nobody wants to know.
     pub mixed: &'a mut [u64],
-    /// The two [`Leaders`] of every cell. Empty, if nobody wants to know.
+    /// The two [`Leaders`] of every cell, in three rows. Empty, if nobody wants to know.
     pub leaders: &'a mut [T],
 }
 
@@ -49,6 +49,18 @@ impl<T> Told<'_, T> {
         Told { mixed: self.mixed, leaders: self.leaders }
     }
 }
+
+/// Bytes of the least labels that have leaders.
+pub const LED: usize = 4;
+
+/// Rows of leaders, of so many to a cell: two of them, those of the first level, have all of their counts in one row.
+#[inline(always)]
+pub const fn rows_of(leaders: usize) -> usize {
+    if leaders == 2 { 3 } else { 2 * leaders + 1 }
+}
+
+/// How far up each of these counts is.
+pub const PACKED: [u32; 3] = [0, 8, 16];
 
 /// The most frequent labels of the cells of a row: label after label, then how often each is there (or less often than it is), and how many voxels
 /// there are, but for background that isn't counted. A label without a count may be any.
@@ -64,7 +76,7 @@ impl<'a, T> Leaders<'a, T> {
     /// Cells in each of the rows.
     #[inline(always)]
     pub fn stride(&self) -> usize {
-        self.rows.len() / (2 * self.of + 1)
+        self.rows.len() / rows_of(self.of)
     }
 
     /// The labels in place `k`.
@@ -94,7 +106,9 @@ pub struct MergeLeaders<'a, T> {
     pub fx: usize,
     /// What makes the order of labels that of signed numbers.
     pub flip: T,
-    /// How many voxels a cell has that is not at an end.
+    /// How many voxels a child has, and a cell, that is not at an end.
+    pub child: T,
+    /// See there.
     pub full: T,
     /// The labels that lead.
     pub out: &'a mut [T],

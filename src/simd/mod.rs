@@ -23,7 +23,7 @@ mod vectors;
 pub mod views;
 
 use halves::Halves;
-pub use labels::{Cells, Found, Label, Leaders, MergeLeaders, PIECE, Rule, Told};
+pub use labels::{Cells, Found, LED, Label, Leaders, MergeLeaders, PACKED, PIECE, Rule, Told, rows_of};
 use lines::{CellLines, Line};
 use std::ops::Add;
 use std::sync::OnceLock;

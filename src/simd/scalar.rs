@@ -2,7 +2,7 @@
 //! what every twin is tested against.
 
 use super::lines::Line;
-use super::{Adjacent, Cells, Found, Label, Rule, Told, Widen};
+use super::{Adjacent, Cells, Found, Label, PACKED, Rule, Told, Widen, rows_of};
 use std::ops::Div;
 
 /// Sums of cells of `FX` columns from sum `first` on, set or added; with `COUNT`, counts of voxels that are not 0. NaN is not 0,
@@ -205,7 +205,7 @@ pub fn modes<T: Label>(cells: Cells<'_, T>, out: &mut [T], told: Told<'_, T>, fi
                 cell.sort_unstable_by_key(|&label| if signed { label ^ T::TOP } else { label });
                 let mode = mode_by_count(cell, sparse);
                 if !told.leaders.is_empty() {
-                    let stride = told.leaders.len() / 5;
+                    let stride = told.leaders.len() / rows_of(2);
                     lead(cell, mode, sparse, told.leaders.iter_mut().skip(i).step_by(stride));
                 }
                 mode
@@ -214,15 +214,15 @@ pub fn modes<T: Label>(cells: Cells<'_, T>, out: &mut [T], told: Told<'_, T>, fi
     }
 }
 
-/// The mode of a cell and another label that is there, if there is one, how often they are there, and how many voxels there are.
+/// The mode of a cell and another label that is there, if there is one; how often they are there, and how many voxels there are, in one.
 fn lead<'a, T: Label>(cell: &[T], mode: T, sparse: bool, leaders: impl Iterator<Item = &'a mut T>) {
     let passed = |label: T| sparse && label == T::ZERO;
     let other = cell.iter().copied().rfind(|&label| label != mode && !passed(label)).unwrap_or(mode);
-    let count =
-        |which: &dyn Fn(T) -> bool| T::from(cell.iter().filter(|&&label| which(label) && !passed(label)).count() as u8);
+    let count = |which: &dyn Fn(T) -> bool| cell.iter().filter(|&&label| which(label) && !passed(label)).count() as u64;
     let of_other = count(&|label| label == other && other != mode);
-    let told = [mode, other, count(&|label| label == mode), of_other, count(&|_| true)];
-    leaders.zip(told).for_each(|(to, what)| *to = what);
+    let counts = [count(&|label| label == mode), of_other, count(&|_| true)];
+    let packed = counts.iter().zip(PACKED).fold(0, |packed, (&count, up)| packed | count << up);
+    leaders.zip([mode, other, T::of(packed)]).for_each(|(to, what)| *to = what);
 }
 
 fn mode_of_pairs<T: Label>(cell: &[T]) -> T {

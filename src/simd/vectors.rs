@@ -41,6 +41,8 @@ pub trait Vector: Copy {
     unsafe fn ones() -> Self;
     unsafe fn xor(self, other: Self) -> Self;
     unsafe fn or(self, other: Self) -> Self;
+    /// The bits of each four bytes, `N` places down.
+    unsafe fn down<const N: u32>(self) -> Self;
     /// The bits of `self` where those of the mask are set, else those of `other`; the bits of a byte of the mask are equal.
     unsafe fn select(self, mask: Self, other: Self) -> Self;
     /// Where each byte of a vector is taken from.

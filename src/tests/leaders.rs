@@ -65,9 +65,11 @@ fn exact_modes_of_many_mips_are_those_of_the_input() {
                 check::<u64>(&wide, [2, 2, 1], 5, false, sparse);
                 check::<u64>(&wide, [2, 2, 2], 4, false, sparse);
                 check::<u64>(&wide, [1, 2, 2], 4, false, sparse);
+                check::<u64>(&wide, [8, 8, 4], 1, false, sparse);
                 let narrow = blocks([37, 66, 40], grain, noisy, |number| (number as u32).wrapping_mul(0x9e37_79b9));
                 check::<u32>(&narrow, [2, 2, 2], 5, true, sparse);
                 check::<u32>(&narrow, [2, 1, 1], 6, true, sparse);
+                check::<u32>(&narrow, [8, 8, 8], 1, true, sparse);
             }
         }
         // More voxels in a cell than are looked at again.

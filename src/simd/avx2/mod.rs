@@ -277,6 +277,11 @@ impl Vector for __m256i {
         unsafe { _mm256_or_si256(self, other) }
     }
     #[inline(always)]
+    unsafe fn down<const N: u32>(self) -> Self {
+        // SAFETY: the caller has AVX2.
+        unsafe { _mm256_srl_epi32(self, _mm_cvtsi32_si128(N as i32)) }
+    }
+    #[inline(always)]
     unsafe fn select(self, mask: Self, other: Self) -> Self {
         // SAFETY: the caller has AVX2.
         unsafe { _mm256_blendv_epi8(other, self, mask) }

@@ -360,6 +360,11 @@ impl Vector for __m512i {
         unsafe { _mm512_or_si512(self, other) }
     }
     #[inline(always)]
+    unsafe fn down<const N: u32>(self) -> Self {
+        // SAFETY: the caller has AVX-512.
+        unsafe { _mm512_srl_epi32(self, _mm_cvtsi32_si128(N as i32)) }
+    }
+    #[inline(always)]
     unsafe fn select(self, mask: Self, other: Self) -> Self {
         // Bit by bit: the first if the mask has it, else the third.
         // SAFETY: the caller has AVX-512.

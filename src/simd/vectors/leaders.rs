@@ -1,7 +1,7 @@
 //! The most frequent labels of cells, vector by vector.
 
 use super::{Lanes, Vector};
-use crate::simd::{Leaders, MergeLeaders};
+use crate::simd::{Label, Leaders, MergeLeaders, PACKED};
 
 /// So many leaders are too many to keep two cells in registers.
 const MANY: usize = 8;
@@ -34,6 +34,15 @@ impl<V: Vector, const K: usize> Held<V, K> {
         // SAFETY: the caller's promise.
         unsafe {
             let mut held = Self::none();
+            if K == 2 {
+                let (packed, byte) = (V::load(at.add(2 * stride)), V::ones().down::<24>());
+                held.labels[0] = V::load(at);
+                held.labels[1 % K] = V::load(at.add(stride));
+                held.counts[0] = packed.select(byte, V::zero());
+                held.counts[1 % K] = packed.down::<{ PACKED[1] }>().select(byte, V::zero());
+                held.voxels = packed.down::<{ PACKED[2] }>();
+                return held;
+            }
             for k in 0..K {
                 held.labels[k] = V::load(at.add(k * stride));
                 held.counts[k] = V::load(at.add((K + k) * stride));
@@ -191,13 +200,49 @@ unsafe fn side_by_side<L: Lanes, const K: usize>(left: Held<L::V, K>, right: Hel
     }
 }
 
+/// The labels of cells whose children are all of one label, and have so many voxels (as these are told in the row of the first counts): most vectors of real
+/// volumes have either no such cells or no others.
+///
+/// # Safety
+/// As [`columns`].
+#[inline(always)]
+unsafe fn uniform<L: Lanes, const OF: usize>(
+    children: &[Leaders<'_, L::Label>],
+    fx: usize,
+    at: usize,
+    stride: usize,
+    voxels: L::V,
+) -> Option<L::V> {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let lanes = L::V::BYTES / size_of::<L::Label>();
+        let mut labels = [L::V::zero(); 2];
+        let mut same = L::equal(voxels, voxels);
+        for (half, label) in labels.iter_mut().enumerate().take(fx) {
+            let at = fx * at + half * lanes;
+            *label = L::V::load(children[0].rows.as_ptr().add(at));
+            for row in children {
+                let row = row.rows.as_ptr().add(at);
+                same = L::and(same, L::equal(*label, L::V::load(row)));
+                same = L::and(same, L::equal(voxels, L::V::load(row.add(OF * stride))));
+            }
+        }
+        let [mut label, right] = labels;
+        if fx == 2 {
+            let (even, odd) = L::part(label, right);
+            (label, same) = (even, L::and(same, L::equal(even, odd)));
+        }
+        L::all(same).then_some(label)
+    }
+}
+
 /// Merges the leaders of children, of which each has so many, into those of their cells; those are `K`.
 ///
 /// # Safety
 /// Needs the instructions.
 #[inline(always)]
 pub unsafe fn merge<L: Lanes, const OF: usize, const K: usize>(merge: MergeLeaders<'_, L::Label>) {
-    let MergeLeaders { children, fx, flip, full, out, leaders, mixed, open } = merge;
+    let MergeLeaders { children, fx, flip, child, full, out, leaders, mixed, open } = merge;
     let lanes = L::V::BYTES / size_of::<L::Label>();
     let vectors = out.len().div_ceil(lanes);
     let stride = leaders.len() / (2 * K + 1);
@@ -214,8 +259,15 @@ pub unsafe fn merge<L: Lanes, const OF: usize, const K: usize>(merge: MergeLeade
     // SAFETY: as many vectors are in the rows, by the assertions; the caller has the instructions.
     unsafe {
         let (flip, full) = (L::splat(flip), L::splat(full));
+        let voxels = L::splat(L::Label::of(child.into() * (children.len() * fx) as u64));
+        let child =
+            L::splat(if OF == 2 { L::Label::of(child.into() << PACKED[0] | child.into() << PACKED[2]) } else { child });
         for at in (0..vectors * lanes).step_by(lanes) {
-            let held: Held<L::V, K> = if fx == 2 && K < MANY {
+            let held: Held<L::V, K> = if let Some(label) = uniform::<L, OF>(children, fx, at, below, child) {
+                let mut held = Held { voxels, ..Held::none() };
+                (held.labels[0], held.counts[0]) = (label, voxels);
+                held
+            } else if fx == 2 && K < MANY {
                 let left = columns::<L, OF, K>(children, 2 * at, below);
                 let right = columns::<L, OF, K>(children, 2 * at + lanes, below);
                 side_by_side::<L, K>(left, right)

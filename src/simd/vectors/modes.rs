@@ -4,7 +4,7 @@ use super::look::{set, unlike};
 use super::{Lanes, Out, Vector, again, next};
 use crate::simd::lines::Line;
 use crate::simd::views::Row;
-use crate::simd::{Cells, Label, Rule, Told};
+use crate::simd::{Cells, LED, Label, PACKED, Rule, Told, rows_of};
 
 // Which of the rules, for the compiler.
 const PAIRS: usize = 0;
@@ -24,11 +24,12 @@ const SPARSE_LEAD: usize = 5;
 #[inline(always)]
 pub unsafe fn modes<L: Lanes>(cells: Cells<'_, L::Label>, out: Row<'_, L::Label>, told: Told<'_, L::Label>) -> usize {
     const ROW: usize = usize::MAX;
+    let leads = size_of::<L::Label>() >= LED && !told.leaders.is_empty();
     macro_rules! least {
         ($($shape:tt),*) => {
-            if !told.leaders.is_empty() && cells.sparse {
+            if leads && cells.sparse {
                 walk::<$($shape),*, SPARSE_LEAD>(cells, out, told)
-            } else if !told.leaders.is_empty() {
+            } else if leads {
                 walk::<$($shape),*, LEAD>(cells, out, told)
             } else if told.mixed.is_empty() {
                 walk::<$($shape),*, LEAST>(cells, out, told)
@@ -82,7 +83,7 @@ unsafe fn walk<L: Lanes, const CELL: usize, const ROWS: usize, const BIT: usize,
     let length = lines.iter().map(|line| line.voxels.len()).min().unwrap_or(0);
     let len = out.voxels.len().min(length / columns);
     let out = Out::<_, false>::new(out, len / lanes * lanes);
-    let stride = leaders.len() / 5;
+    let stride = leaders.len() / rows_of(2);
     let leads = RULE == LEAD || RULE == SPARSE_LEAD;
     assert!(!leads || len <= stride);
     let unsigned = cells.rule == (Rule::Least { signed: false });
@@ -91,7 +92,7 @@ unsafe fn walk<L: Lanes, const CELL: usize, const ROWS: usize, const BIT: usize,
     let (flip, greatest) = unsafe { (L::splat(flip), L::splat(L::Label::TOP ^ L::Label::MOST)) };
     // The compiler would make two instructions of adding a one that it knows.
     // SAFETY: as above.
-    let one = unsafe { L::splat(std::hint::black_box(L::Label::from(1))) };
+    let ones = PACKED.map(|up| unsafe { L::splat(std::hint::black_box(L::Label::of(1 << up))) });
     let (mut behind, mut done) = (0, 0);
     while let Some(i) = next(behind, lanes, len) {
         // SAFETY: i + lanes <= len; each line holds `columns * len` labels and `out` holds `len`.
@@ -119,22 +120,19 @@ unsafe fn walk<L: Lanes, const CELL: usize, const ROWS: usize, const BIT: usize,
                 // Here it pays to look, with all instruction sets.
                 (LEAD, _) if CELL == 8 && L::all(L::equal(differences(&cell), L::V::zero())) => {
                     cell[0].store(leaders.as_mut_ptr().add(i));
-                    let count = L::splat(L::Label::from(CELL as u8));
-                    [count, L::V::zero(), count]
-                        .iter()
-                        .enumerate()
-                        .for_each(|(k, v)| v.store(leaders.as_mut_ptr().add((k + 2) * stride + i)));
+                    let counts = L::plus(packed::<L, CELL>(0), packed::<L, CELL>(2));
+                    counts.store(leaders.as_mut_ptr().add(2 * stride + i));
                     cell[0]
                 }
                 (LEAD, _) => {
                     let (mode, uniform, ends) = mode_of_sorted::<L, CELL>(&cell, flip);
-                    let told = lead::<L, CELL>(&cell, mode, uniform, ends, one);
+                    let told = lead::<L, CELL>(&cell, mode, uniform, ends, ones);
                     told.iter().enumerate().for_each(|(k, v)| v.store(leaders.as_mut_ptr().add(k * stride + i)));
                     mode
                 }
                 (SPARSE_LEAD, _) => {
                     let (mode, _) = sparse_least_mode::<L, CELL>(&cell, flip, greatest);
-                    let told = sparse_lead::<L, CELL>(&cell, mode);
+                    let told = sparse_lead::<L, CELL>(&cell, mode, ones);
                     told.iter().enumerate().for_each(|(k, v)| v.store(leaders.as_mut_ptr().add(k * stride + i)));
                     mode
                 }
@@ -272,7 +270,17 @@ unsafe fn sparse_least_mode<L: Lanes, const CELL: usize>(
     }
 }
 
-/// The mode of each cell and another label that is there, if there is one, how often they are there, and how many voxels there are.
+/// As many as a cell has labels, in this place of the packed counts.
+///
+/// # Safety
+/// Needs the instructions.
+#[inline(always)]
+unsafe fn packed<L: Lanes, const CELL: usize>(place: usize) -> L::V {
+    // SAFETY: the caller has the instructions.
+    unsafe { L::splat(L::Label::of((CELL as u64) << PACKED[place])) }
+}
+
+/// The mode of each cell and another label that is there, if there is one; how often they are there, and how many voxels there are, in one.
 ///
 /// # Safety
 /// Needs the instructions.
@@ -282,19 +290,18 @@ unsafe fn lead<L: Lanes, const CELL: usize>(
     mode: L::V,
     uniform: L::Mask,
     [least, greatest]: [L::V; 2],
-    one: L::V,
-) -> [L::V; 5] {
+    ones: [L::V; 3],
+) -> [L::V; 3] {
     // SAFETY: the caller has the instructions.
     unsafe {
         let zero = L::V::zero();
         let other = L::select(L::equal(mode, least), greatest, least);
-        let (mut of_mode, mut of_other, mut voxels) = (zero, zero, zero);
+        let (mut of_mode, mut of_other) = (packed::<L, CELL>(2), zero);
         for &label in cell {
-            of_mode = L::add(of_mode, one, L::equal(label, mode));
-            of_other = L::add(of_other, one, L::equal(label, other));
-            voxels = L::plus(voxels, one);
+            of_mode = L::add(of_mode, ones[0], L::equal(label, mode));
+            of_other = L::add(of_other, ones[1], L::equal(label, other));
         }
-        [mode, other, of_mode, L::select(uniform, zero, of_other), voxels]
+        [mode, other, L::plus(of_mode, L::select(uniform, zero, of_other))]
     }
 }
 
@@ -303,24 +310,24 @@ unsafe fn lead<L: Lanes, const CELL: usize>(
 /// # Safety
 /// Needs the instructions.
 #[inline(always)]
-unsafe fn sparse_lead<L: Lanes, const CELL: usize>(cell: &[L::V; CELL], mode: L::V) -> [L::V; 5] {
+unsafe fn sparse_lead<L: Lanes, const CELL: usize>(cell: &[L::V; CELL], mode: L::V, ones: [L::V; 3]) -> [L::V; 3] {
     // SAFETY: the caller has the instructions.
     unsafe {
         let zero = L::V::zero();
-        let (mut other, mut of_mode, mut of_other, mut background, mut all) = (mode, zero, zero, zero, zero);
+        let (mut other, mut of_mode, mut of_other, mut background) = (mode, zero, zero, zero);
         for &label in cell {
             let (same, nothing) = (L::equal(label, mode), L::equal(label, zero));
-            of_mode = L::count(of_mode, same);
-            background = L::count(background, nothing);
-            all = L::count(all, L::equal(zero, zero));
+            of_mode = L::add(of_mode, ones[0], same);
+            background = L::add(background, ones[2], nothing);
             other = L::select(L::or(same, nothing), other, label);
         }
         for &label in cell {
-            of_other = L::count(of_other, L::equal(label, other));
+            of_other = L::add(of_other, ones[1], L::equal(label, other));
         }
         let of_mode = L::select(L::equal(mode, zero), zero, of_mode);
         let of_other = L::select(L::equal(other, mode), zero, of_other);
-        [mode, other, of_mode, of_other, L::minus(all, background)]
+        let voxels = L::minus(packed::<L, CELL>(2), background);
+        [mode, other, L::plus(voxels, L::plus(of_mode, of_other))]
     }
 }
 
