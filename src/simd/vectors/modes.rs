@@ -91,8 +91,9 @@ unsafe fn walk<L: Lanes, const CELL: usize, const ROWS: usize, const BIT: usize,
     // SAFETY: the caller has the instructions.
     let (flip, greatest) = unsafe { (L::splat(flip), L::splat(L::Label::TOP ^ L::Label::MOST)) };
     // The compiler would make two instructions of adding a one that it knows.
+    let one = |up: u32| std::hint::black_box(L::Label::of(1 << up));
     // SAFETY: as above.
-    let ones = PACKED.map(|up| unsafe { L::splat(std::hint::black_box(L::Label::of(1 << up))) });
+    let ones = unsafe { [L::splat(one(PACKED[0])), L::splat(one(PACKED[1])), L::splat(one(PACKED[2]))] };
     let (mut behind, mut done) = (0, 0);
     while let Some(i) = next(behind, lanes, len) {
         // SAFETY: i + lanes <= len; each line holds `columns * len` labels and `out` holds `len`.
@@ -383,7 +384,11 @@ unsafe fn mode_of_sorted<L: Lanes, const CELL: usize>(cell: &[L::V; CELL], flip:
                 return (cell[0], uniform, [cell[0]; 2]);
             }
         }
-        let mut sorted = cell.map(|label| label.xor(flip));
+        // Not by a closure, which the compiler leaves without the instructions where it is not inlined.
+        let mut sorted = *cell;
+        for label in &mut sorted {
+            *label = label.xor(flip);
+        }
         match CELL {
             2 => sort!(L, sorted, 0 1),
             4 => sort!(L, sorted, 0 1, 2 3, 0 2, 1 3, 1 2),
