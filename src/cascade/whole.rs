@@ -141,7 +141,7 @@ impl<'a, 'o, T: Summand<A>, A: Sum, R: Render<T, A>> Climb<'a, 'o, T, A, R> {
         fx: usize,
     ) -> Self {
         // Axes may be of one voxel from some level on, so that cells are of another shape there.
-        let goes = |[below, step]: &[Step<R::Divisor>; 2]| {
+        let goes = |(below, step): &(&Step<R::Divisor>, &Step<R::Divisor>)| {
             R::FINISHES_UP
                 && fx <= 2
                 && step.weight == 1
@@ -150,9 +150,9 @@ impl<'a, 'o, T: Summand<A>, A: Sum, R: Render<T, A>> Climb<'a, 'o, T, A, R> {
                 && render.finishes(&step.by)
         };
         let steps = &steps[..steps.len().min(levels.len())];
-        let levels = &mut levels[..=steps.array_windows().take_while(|pair| goes(pair)).count()];
-        for (level, pair) in levels[1..].iter_mut().zip(steps.array_windows()) {
-            let [below, step] = pair;
+        let pairs = steps.iter().zip(&steps[1..]);
+        let levels = &mut levels[..=pairs.clone().take_while(goes).count()];
+        for (level, (below, step)) in levels[1..].iter_mut().zip(pairs) {
             let alike = render.alike(&step.by, step.cols, step.rows);
             level.whole = ((below.cols / fx).min(alike.0), alike.1);
             level.hold(step.rows * step.cols);

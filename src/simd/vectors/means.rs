@@ -117,6 +117,8 @@ pub unsafe fn finish_up<P: Pairs, const FX: usize>(
         let from = &rise.from[2 * j * rise.below..][..2 * rise.below];
         let (to, a) = (to.as_mut_ptr(), from.as_ptr());
         let b = from[rise.below..].as_ptr();
+        // A closure may not be inlined into the function that has the instructions.
+        #[allow(clippy::manual_map)]
         let out = match &mut out {
             Some(out) => Some(Out::<_, false>::new(out.row_mut(first + j).part(0..len), len / lanes * lanes)),
             None => None,
@@ -196,6 +198,7 @@ pub unsafe fn finish_two<P: Pairs, const FX: usize, const PANELS: usize, const S
         let outs = out.two_rows_mut(2 * row);
         let outs = outs.map(|mut row| Out::<_, false>::new(row.part(0..len), len / lanes * lanes));
         let to = sums.row_mut(row).part(0..cut.cols).voxels.as_mut_ptr();
+        #[allow(clippy::manual_map)]
         let over = match &mut above {
             Some(above) => Some(Out::<_, false>::new(above.row_mut(row).part(0..cut.cols), len / lanes * lanes / FX)),
             None => None,
