@@ -12,10 +12,10 @@ use crate::cascade::{Folding, Render, Renderer};
 use crate::fold::Summand;
 use crate::grid::{Amounts, Array, Axis, Bytes, Edge, Grid, Interrupted, PANEL};
 use crate::simd::halves::Halves;
-use crate::simd::lines::{CellLines, Line};
+use crate::simd::lines::{CellLines, Fours};
 use crate::simd::tiles::Tiles;
 use crate::simd::two_floats::TwoFloats;
-use crate::simd::views::{Bool, Cut, PanelMut, Row, Source, Span, Voxel};
+use crate::simd::views::{Bool, Cut, PanelMut, Rise, Row, Source, Span, Voxel};
 use crate::simd::{Backend, Halving, Isa};
 use crate::sums::{Mean, Quotient, add_up};
 use std::marker::PhantomData;
@@ -149,6 +149,23 @@ impl Means<'_> {
     }
 }
 
+/// As [`Mean::divide`], of so many rows of cells.
+#[inline(always)]
+fn divide_rows<I: Isa, T: Mean<A>, A: Quotient>(
+    isa: I,
+    rows: usize,
+    cut: Cut,
+    sums: &mut PanelMut<'_, A>,
+    counts: &mut PanelMut<'_, A>,
+    out: &mut PanelMut<'_, T>,
+) {
+    for j in cut.first..cut.first + rows {
+        let (mut sums, mut counts, mut out) = (sums.row_mut(j), counts.row_mut(j), out.row_mut(j));
+        let part = 0..cut.cols;
+        T::divide(isa, sums.part(part.clone()).voxels, counts.part(part.clone()).voxels, out.part(part));
+    }
+}
+
 impl<T: Voxel + Mean<A>, A: Quotient> Render<T, A> for Means<'_> {
     #[inline(always)]
     fn render<I: Isa>(&self, isa: I, by: &Weight, last: bool, sums: &[A], counts: &[A], mut out: Row<'_, T>) {
@@ -176,27 +193,25 @@ impl<T: Voxel + Mean<A>, A: Quotient> Render<T, A> for Means<'_> {
     }
 
     #[inline(always)]
-    fn finish_two<I: Isa, const FX: usize, const N: usize>(
+    fn finish_two<I: Isa, const FX: usize, const PANELS: usize>(
         &self,
         isa: I,
         by: [&Weight; 2],
-        lines: &[[Line<'_, T>; N]; 2],
+        cells: Fours<'_, T, PANELS>,
+        cut: Cut,
         add: bool,
-        sums: &mut [A],
-        counts: &mut [A],
-        outs: [Row<'_, T>; 2],
-        above: Option<Row<'_, T>>,
+        sums: &mut PanelMut<'_, A>,
+        counts: &mut PanelMut<'_, A>,
+        out: &mut PanelMut<'_, T>,
+        above: Option<&mut PanelMut<'_, T>>,
     ) {
-        let halving = self.halving(by[0]);
-        if self.0.sparse {
-            T::finish_two::<I, FX, N, true>(isa, lines, add, sums, counts, halving, outs);
-        } else {
-            T::finish_two::<I, FX, N, false>(isa, lines, add, sums, counts, halving, outs);
+        let halvings = by.map(|by| self.halving(by));
+        if !self.0.sparse {
+            return T::finish_two::<I, FX, PANELS, false>(isa, cells, cut, add, sums, counts, halvings, out, above);
         }
-        match above {
-            Some(out) if self.0.sparse => T::divide(isa, sums, counts, out),
-            Some(out) => T::shift(isa, sums, self.halving(by[1]), out),
-            None => (),
+        T::finish_two::<I, FX, PANELS, true>(isa, cells, cut, add, sums, counts, halvings, out, None);
+        if let Some(above) = above {
+            divide_rows(isa, cells.fours(), cut, sums, counts, above);
         }
     }
 
@@ -205,19 +220,23 @@ impl<T: Voxel + Mean<A>, A: Quotient> Render<T, A> for Means<'_> {
         &self,
         isa: I,
         by: &Weight,
-        [lines, counted]: [&[Line<'_, A>; 2]; 2],
+        mut sums: Rise<'_, A>,
+        counts: Option<Rise<'_, A>>,
         add: bool,
-        sums: &mut [A],
-        counts: &mut [A],
-        out: Option<Row<'_, T>>,
+        mut out: Option<&mut PanelMut<'_, T>>,
+        first: usize,
     ) {
-        if !self.0.sparse {
-            return T::finish_up::<I, FX>(isa, lines, add, sums, self.halving(by), out);
-        }
-        add_up::<I, A, FX>(isa, lines, add, sums);
-        add_up::<I, A, FX>(isa, counted, add, counts);
-        if let Some(out) = out {
-            T::divide(isa, sums, counts, out);
+        let full = sums.full;
+        let Some(mut counts) = counts else {
+            return T::finish_up::<I, FX>(isa, sums, add, self.halving(by), out, first);
+        };
+        add_up::<I, A, FX>(isa, &mut sums, add);
+        add_up::<I, A, FX>(isa, &mut counts, add);
+        let rows = sums.to.chunks_exact(sums.cols).zip(counts.to.chunks_exact(sums.cols));
+        for (j, (sums, counts)) in (first..).zip(rows) {
+            if let Some(out) = &mut out {
+                T::divide(isa, &sums[..full], &counts[..full], out.row_mut(j).part(0..full));
+            }
         }
     }
 

@@ -9,9 +9,9 @@
 
 use crate::fold::{Shape, Sum, Summand};
 use crate::grid::{Ascent, Edge, Grid, Pooling, SIBLINGS};
-use crate::simd::lines::{CellLines, Line};
+use crate::simd::lines::{CellLines, Fours};
 use crate::simd::tiles::Tile;
-use crate::simd::views::{Cut, Panel, PanelMut, Row, Source, Span, Voxel};
+use crate::simd::views::{Cut, Panel, PanelMut, Rise, Row, Source, Span, Voxel};
 use crate::simd::{Backend, Isa, SIDE};
 use rows::fold_panels;
 use std::marker::PhantomData;
@@ -54,34 +54,36 @@ pub trait Render<T, A>: Renderer {
         out: &mut PanelMut<'_, T>,
     );
 
-    /// As [`Render::finish`], of two rows of cells of two rows each, one beside the other, and the cells of `FX` columns that these two make in the level above: sums (and
+    /// As [`Render::finish`], of pairs of rows of cells of two rows each, one beside the other, and the cells of `FX` columns that these two make in the level above: sums (and
     /// counts) set or added, and their voxels written if they are whole. Rows have [`FULL`] cells or more.
     #[allow(clippy::too_many_arguments)]
-    fn finish_two<I: Isa, const FX: usize, const N: usize>(
+    fn finish_two<I: Isa, const FX: usize, const PANELS: usize>(
         &self,
         _isa: I,
         _by: [&Self::Divisor; 2],
-        _lines: &[[Line<'_, T>; N]; 2],
+        _cells: Fours<'_, T, PANELS>,
+        _cut: Cut,
         _add: bool,
-        _sums: &mut [A],
-        _counts: &mut [A],
-        _outs: [Row<'_, T>; 2],
-        _above: Option<Row<'_, T>>,
+        _sums: &mut PanelMut<'_, A>,
+        _counts: &mut PanelMut<'_, A>,
+        _out: &mut PanelMut<'_, T>,
+        _above: Option<&mut PanelMut<'_, T>>,
     ) {
         unreachable!("only where `FINISHES_UP` says so");
     }
 
-    /// As [`Render::finish`], of cells of two rows and `FX` columns of sums (and counts), set or added, and written if they are whole.
+    /// As [`Render::finish`], of cells of two rows and `FX` columns of sums (and counts), set or added, and written if they are whole: rows of `out` from
+    /// `first` on.
     #[allow(clippy::too_many_arguments)]
     fn finish_up<I: Isa, const FX: usize>(
         &self,
         _isa: I,
         _by: &Self::Divisor,
-        _lines: [&[Line<'_, A>; 2]; 2],
+        _sums: Rise<'_, A>,
+        _counts: Option<Rise<'_, A>>,
         _add: bool,
-        _sums: &mut [A],
-        _counts: &mut [A],
-        _out: Option<Row<'_, T>>,
+        _out: Option<&mut PanelMut<'_, T>>,
+        _first: usize,
     ) {
         unreachable!("only where `FINISHES_UP` says so");
     }
@@ -129,13 +131,15 @@ struct Level<A> {
     counted: bool,
     /// So many of the first rows of the panels that are taken up are done, by a kernel of whole cells.
     done: usize,
+    /// So many of the first columns and rows of its panel are whole cells, which a kernel takes up from the level below.
+    whole: (usize, usize),
     /// Sums of a row whose cells are not yet folded along x, and what they are folded into.
     columns: [Vec<A>; 2],
 }
 
 impl<A: Sum> Level<A> {
     fn new(counted: bool) -> Self {
-        Level { sums: Vec::new(), counts: Vec::new(), counted, done: 0, columns: Default::default() }
+        Level { sums: Vec::new(), counts: Vec::new(), counted, done: 0, whole: (0, 0), columns: Default::default() }
     }
 
     /// Makes room for so many sums: only as many as a panel has, because fresh memory costs small calls more than their sums.

@@ -2,9 +2,10 @@
 
 use super::{Level, Render, Renderer, Step};
 use crate::fold::{Fold, Sum, Summand, What, fold_rest};
-use crate::simd::lines::{CellLines, Line};
-use crate::simd::views::{Cut, Panel, PanelMut, Row};
+use crate::simd::lines::{CellLines, Fours, Line};
+use crate::simd::views::{Cut, Panel, PanelMut, Rise, Row};
 use crate::simd::{Backend, FULL, Isa, Kernel, SIDE};
+use std::ops::Range;
 
 /// Folds whole cells of one or two columns, all lines of a cell side by side, and writes their voxels at once.
 pub struct Whole<'a, 'o, T, A, R: Renderer> {
@@ -63,10 +64,9 @@ impl<T: Summand<A>, A: Sum, R: Render<T, A>> Whole<'_, '_, T, A, R> {
         let (rows, counted) = (level.done, level.counted);
         let cells = CellLines::<T, N>::new(from, step.shape.factor[1], rows);
         let [mut sums, mut counts] = level.panels(rows, step.cols, keep);
-        // Beside a last cell one row at a time: it is made while this is in the first cache.
         let ragged = cols < step.cols;
-        for first in (0..rows).step_by(if ragged { 1 } else { rows }) {
-            let cells = cells.part(first..if ragged { first + 1 } else { rows });
+        for part in parts(0..rows, ragged) {
+            let (first, cells) = (part.start, cells.part(part));
             if ragged {
                 let (lines, mut sum, mut count) = (cells.row(0), [A::default()], [A::default()]);
                 let count = &mut count[..usize::from(counted)];
@@ -162,15 +162,13 @@ impl<T: Summand<A>, A: Sum, R: Render<T, A>> Kernel for Lone<'_, '_, T, A, R> {
     }
 }
 
-/// As [`Whole`], of cells of two rows and one or two columns of sums, level after level: every two rows are taken up as far as they go before
-/// the next ones, while they are in the innermost cache.
+/// As [`Whole`], of cells of two rows and one or two columns of sums, level after level, from as many rows as there are at a time.
 pub struct Climb<'a, 'o, T, A, R: Renderer> {
     render: &'a R,
     /// The levels, from the one on that is there already, with the way into each and its output.
     steps: &'a [Step<R::Divisor>],
     levels: &'a mut [Level<A>],
     outs: &'a mut [PanelMut<'o, T>],
-    rows: usize,
 }
 
 impl<'a, 'o, T: Summand<A>, A: Sum, R: Render<T, A>> Climb<'a, 'o, T, A, R> {
@@ -181,63 +179,95 @@ impl<'a, 'o, T: Summand<A>, A: Sum, R: Render<T, A>> Climb<'a, 'o, T, A, R> {
         levels: &'a mut [Level<A>],
         outs: &'a mut [PanelMut<'o, T>],
     ) -> Option<Self> {
-        let (rows, fx) = (steps[0].rows, steps[1].shape.factor[0]);
-        let climb = Climb::from_rows(render, steps, levels, outs, rows, fx);
-        (climb.levels[1].done > 0).then_some(climb)
+        let climb = Climb::as_far(render, steps, levels, outs, steps[1].shape.factor[0]);
+        (climb.levels.len() > 1).then_some(climb)
     }
 
-    /// Of so many rows of the first level, where all cells have `fx` columns.
-    fn from_rows(
+    /// As far as all cells have `fx` columns.
+    fn as_far(
         render: &'a R,
         steps: &'a [Step<R::Divisor>],
         levels: &'a mut [Level<A>],
         outs: &'a mut [PanelMut<'o, T>],
-        rows: usize,
         fx: usize,
     ) -> Self {
-        let mut below = rows;
-        for k in 1..steps.len().min(levels.len()) {
-            let (step, level) = (&steps[k], &mut levels[k]);
-            // Axes may be of one voxel from some level on, so that cells are of another shape there.
-            let whole = step.weight == 1 && fx <= 2 && step.shape.factor == [fx, 2] && !steps[k - 1].restarts;
-            if !(R::FINISHES_UP && whole && render.finishes(&step.by)) {
-                break;
-            }
-            level.done = (below / 2).min(render.alike(&step.by, step.cols, step.rows).1);
+        // Axes may be of one voxel from some level on, so that cells are of another shape there.
+        let goes = |(below, step): &(&Step<R::Divisor>, &Step<R::Divisor>)| {
+            R::FINISHES_UP
+                && fx <= 2
+                && step.weight == 1
+                && step.shape.factor == [fx, 2]
+                && !below.restarts
+                && render.finishes(&step.by)
+        };
+        let steps = &steps[..steps.len().min(levels.len())];
+        let pairs = steps.iter().zip(&steps[1..]);
+        let levels = &mut levels[..=pairs.clone().take_while(goes).count()];
+        for (level, (below, step)) in levels[1..].iter_mut().zip(pairs) {
+            let alike = render.alike(&step.by, step.cols, step.rows);
+            level.whole = ((below.cols / fx).min(alike.0), alike.1);
             level.hold(step.rows * step.cols);
-            below = level.done;
         }
-        Climb { render, steps, levels, outs, rows }
+        Climb { render, steps, levels, outs }
     }
 
-    /// Takes the two rows up that end with this one, if they are two, and the two above that end with theirs, and so on.
+    /// Takes up what is there of the first level, as far as it goes.
     #[inline(always)]
-    fn row<I: Isa, const FX: usize>(&mut self, isa: I, mut row: usize) {
+    fn rise<I: Isa, const FX: usize>(&mut self, isa: I, mut ready: usize) {
         for k in 1..self.levels.len() {
             let (lower, upper) = self.levels.split_at_mut(k);
-            let (lower, upper) = (&mut lower[k - 1], &mut upper[0]);
-            if row.is_multiple_of(2) || row / 2 >= upper.done {
+            let (lower, upper) = (&lower[k - 1], &mut upper[0]);
+            let (full, most) = upper.whole;
+            ready = (ready / 2).min(most);
+            let rows = upper.done..ready;
+            if rows.is_empty() {
                 return;
             }
-            row /= 2;
-            let (step, cols) = (&self.steps[k], self.steps[k - 1].cols);
-            let lines = two_rows(&lower.sums, cols, row);
-            let counted = if lower.counts.is_empty() { lines } else { two_rows(&lower.counts, cols, row) };
+            upper.done = ready;
+            let (step, below) = (&self.steps[k], self.steps[k - 1].cols);
             // There is none yet if the last level has not had all its children.
-            let mut out = self.outs.get_mut(k).map(|out| out.row_mut(row));
-            let (sums, counts) = upper.row(row, step.cols);
-            let full = (cols / FX).min(self.render.alike(&step.by, step.cols, step.rows).0);
-            if full < step.cols {
-                let counts = counts.get_mut(full..).unwrap_or_default();
-                let counted = (&counted, What::Value);
-                let out = out.as_mut().map(|out| out.part(full..full + 1));
-                last_cell::<_, _, _, _, FX, 2>(self.render, step, &lines, counted, &mut sums[full..], counts, out);
+            let mut out = self.outs.get_mut(k);
+            for rows in parts(rows, full < step.cols) {
+                if full < step.cols {
+                    let out = out.as_deref_mut();
+                    last_cell_up::<_, _, _, FX>(self.render, (step, below), lower, upper, full, rows.start, out);
+                }
+                let (from, to) =
+                    (2 * rows.start * below..2 * rows.end * below, rows.start * step.cols..rows.end * step.cols);
+                let (sums, counts) = (&mut upper.sums, &mut upper.counts);
+                let rise = |from, to| Rise { from, below, to, cols: step.cols, full };
+                let counts = if counts.is_empty() {
+                    None
+                } else {
+                    Some(rise(&lower.counts[from.clone()], &mut counts[to.clone()]))
+                };
+                let sums = rise(&lower.sums[from], &mut sums[to]);
+                let (out, first) = (out.as_deref_mut(), rows.start);
+                self.render.finish_up::<I, FX>(isa, &step.by, sums, counts, !step.first, out, first);
             }
-            let counts = counts.get_mut(..full).unwrap_or_default();
-            let (sums, out) = (&mut sums[..full], out.as_mut().map(|out| out.part(0..full)));
-            self.render.finish_up::<I, FX>(isa, &step.by, [&lines, &counted], !step.first, sums, counts, out);
         }
     }
+}
+
+/// The lone last cell of row `j`, of two rows of sums.
+#[inline(never)]
+fn last_cell_up<T, A: Sum, R: Render<T, A>, const FX: usize>(
+    render: &R,
+    (step, below): (&Step<R::Divisor>, usize),
+    lower: &Level<A>,
+    upper: &mut Level<A>,
+    full: usize,
+    j: usize,
+    out: Option<&mut PanelMut<'_, T>>,
+) {
+    let (sums, counts) = upper.row(j, step.cols);
+    let counts = counts.get_mut(full..).unwrap_or_default();
+    let mut out = out.map(|out| out.row_mut(j));
+    let out = out.as_mut().map(|out| out.part(full..full + 1));
+    let lines = two_rows(&lower.sums, below, j);
+    let counted = if lower.counts.is_empty() { lines } else { two_rows(&lower.counts, below, j) };
+    let counted = (&counted, What::Value);
+    last_cell::<_, _, _, _, FX, 2>(render, step, &lines, counted, &mut sums[full..], counts, out);
 }
 
 /// Rows `2 j` and `2 j + 1`.
@@ -247,17 +277,27 @@ fn two_rows<A>(sums: &[A], cols: usize, j: usize) -> [Line<'_, A>; 2] {
     [Line::here(a), Line::here(b)]
 }
 
+/// So many sums of a row's level are made before they are taken up. While they are, the memory is asked for nothing, so that it should be done
+/// often; but each way up has its price, which short rows of sums have to share.
+const BATCH: usize = 1600;
+
+/// The rows, one by one beside last cells, which are made while their row is in the first cache.
+#[inline(always)]
+fn parts(rows: Range<usize>, ragged: bool) -> impl Iterator<Item = Range<usize>> {
+    let step = if ragged { 1 } else { rows.len().max(1) };
+    rows.clone().step_by(step).map(move |first| first..(first + step).min(rows.end))
+}
+
 impl<T: Summand<A>, A: Sum, R: Render<T, A>> Kernel for Climb<'_, '_, T, A, R> {
     #[inline(always)]
     fn run<I: Isa>(mut self, isa: I) {
         if !I::VECTORS || !R::FINISHES_UP {
             unreachable!("whole cells are finished by vectors");
         }
-        for row in (1..self.rows).step_by(2) {
-            match self.steps[1].shape.factor[0] {
-                1 => self.row::<I, 1>(isa, row),
-                _ => self.row::<I, 2>(isa, row),
-            }
+        let rows = self.steps[0].rows;
+        match self.steps[1].shape.factor[0] {
+            1 => self.rise::<I, 1>(isa, rows),
+            _ => self.rise::<I, 2>(isa, rows),
         }
     }
 }
@@ -266,8 +306,9 @@ impl<T: Summand<A>, A: Sum, R: Render<T, A>> Kernel for Climb<'_, '_, T, A, R> {
 /// of the first.
 pub struct Two<'a, 'o, T, A, R: Renderer> {
     from: &'a [Panel<'a, T>],
-    /// Whole columns of the level above.
+    /// Whole columns and rows of the level above.
     cols: usize,
+    rows: usize,
     /// The way into the first level, and its output.
     lower: &'a Step<R::Divisor>,
     out: &'a mut PanelMut<'o, T>,
@@ -304,36 +345,38 @@ impl<'a, 'o, T: Summand<A>, A: Sum, R: Render<T, A>> Two<'a, 'o, T, A, R> {
         (below.done, level.done) = (2 * rows, rows);
         level.hold(upper.rows * upper.cols);
         let (out, outs) = outs.split_first_mut()?;
-        let upper = Climb::from_rows(render, &steps[1..], &mut levels[1..], outs, rows, fx);
-        Some(Two { from, cols, lower, out, upper })
+        let upper = Climb::as_far(render, &steps[1..], &mut levels[1..], outs, fx);
+        Some(Two { from, cols, rows, lower, out, upper })
     }
 
     #[inline(always)]
-    fn each<I: Isa, const FX: usize, const N: usize, const ALL: usize>(self, isa: I) {
-        let Two { from, cols, lower, out, upper: mut climb } = self;
+    fn each<I: Isa, const FX: usize, const PANELS: usize>(self, isa: I) {
+        let Two { from, cols, rows, lower, out, upper: mut climb } = self;
         let (render, upper) = (climb.render, &climb.steps[0]);
-        let add = !upper.first;
-        for (j, lines) in CellLines::<T, ALL>::new(from, 4, climb.rows).enumerate() {
-            let mut outs = out.two_rows_mut(2 * j);
-            let mut above = climb.outs.first_mut().map(|above| above.row_mut(j));
-            let (sums, counts) = climb.levels[0].row(j, upper.cols);
-            // Panel after panel has four lines of a cell, two for each of the two rows.
-            let pair = |row: usize| std::array::from_fn::<_, N, _>(|k| lines[k / 2 * 4 + 2 * row + k % 2]);
-            let lines = [pair(0), pair(1)];
-            if cols < upper.cols {
-                let above = above.as_mut().map(|above| above.part(cols..upper.cols));
-                let counts = counts.get_mut(cols..).unwrap_or_default();
-                let [a, b] = &mut outs;
-                let outs = [a.part(FX * cols..lower.cols), b.part(FX * cols..lower.cols)];
-                last_cells(render, [lower, upper], &lines, FX * FX * cols, (&mut sums[cols..], counts), outs, above);
+        let (add, ragged) = (!upper.first, cols < upper.cols);
+        let cells = Fours::<T, PANELS>::new(from, rows);
+        let batch = if cols < BATCH / 8 { BATCH / cols } else { 1 };
+        for first in (0..rows).step_by(batch) {
+            let ready = (first + batch).min(rows);
+            let mut above = climb.outs.first_mut();
+            for part in parts(first..ready, ragged) {
+                let (cells, j) = (cells.part(part.clone()), part.start);
+                if ragged {
+                    let (sums, counts) = climb.levels[0].row(j, upper.cols);
+                    let counts = counts.get_mut(cols..).unwrap_or_default();
+                    let mut above = above.as_mut().map(|above| above.row_mut(j));
+                    let above = above.as_mut().map(|above| above.part(cols..upper.cols));
+                    let [mut a, mut b] = out.two_rows_mut(2 * j);
+                    let outs = [a.part(FX * cols..lower.cols), b.part(FX * cols..lower.cols)];
+                    let sums = (&mut sums[cols..], counts);
+                    last_cells(render, [lower, upper], (from, j), FX * FX * cols, sums, outs, above);
+                }
+                let [mut sums, mut counts] = climb.levels[0].panels(upper.rows, upper.cols, true);
+                let (by, cut) = ([&lower.by, &upper.by], Cut { first: j, cols });
+                let above = above.as_deref_mut();
+                render.finish_two::<I, FX, PANELS>(isa, by, cells, cut, add, &mut sums, &mut counts, out, above);
             }
-            let counts = counts.get_mut(..cols).unwrap_or_default();
-            let [a, b] = &mut outs;
-            let outs = [a.part(0..FX * cols), b.part(0..FX * cols)];
-            let above = above.as_mut().map(|above| above.part(0..cols));
-            let by = [&lower.by, &upper.by];
-            render.finish_two::<I, FX, N>(isa, by, &lines, add, &mut sums[..cols], counts, outs, above);
-            climb.row::<I, FX>(isa, j);
+            climb.rise::<I, FX>(isa, ready);
         }
     }
 }
@@ -345,20 +388,20 @@ impl<T: Summand<A>, A: Sum, R: Render<T, A>> Kernel for Two<'_, '_, T, A, R> {
             unreachable!("whole cells are finished by vectors");
         }
         match (self.lower.shape.factor[0], self.from.len()) {
-            (1, 1) => self.each::<I, 1, 2, 4>(isa),
-            (1, _) => self.each::<I, 1, 4, 8>(isa),
-            (_, 1) => self.each::<I, 2, 2, 4>(isa),
-            _ => self.each::<I, 2, 4, 8>(isa),
+            (1, 1) => self.each::<I, 1, 1>(isa),
+            (1, _) => self.each::<I, 1, 2>(isa),
+            (_, 1) => self.each::<I, 2, 1>(isa),
+            _ => self.each::<I, 2, 2>(isa),
         }
     }
 }
 
-/// What is behind voxel `first` of the lines of two rows of cells: at most two cells, and the one that they make in the level above.
+/// What is behind voxel `first` of row `j` of the level above, in four rows of each panel: at most two cells in each of two rows, and the one that they make above.
 #[inline(never)]
-fn last_cells<T: Summand<A>, A: Sum, R: Render<T, A>, const N: usize>(
+fn last_cells<T: Summand<A>, A: Sum, R: Render<T, A>>(
     render: &R,
     [lower, upper]: [&Step<R::Divisor>; 2],
-    lines: &[[Line<'_, T>; N]; 2],
+    (from, j): (&[Panel<'_, T>], usize),
     first: usize,
     (sum, count): (&mut [A], &mut [A]),
     outs: [Row<'_, T>; 2],
@@ -367,11 +410,13 @@ fn last_cells<T: Summand<A>, A: Sum, R: Render<T, A>, const N: usize>(
     let plain = Backend::plain();
     let (mut sums, mut counts) = ([[A::default(); 2]; 2], [[A::default(); 2]; 2]);
     let cells = outs[0].voxels.len();
-    for (((lines, sums), counts), out) in lines.iter().zip(&mut sums).zip(&mut counts).zip(outs) {
-        let lines = lines.map(|line| line.part(first..line.voxels.len()));
+    for (((row, sums), counts), out) in (2 * j..).zip(&mut sums).zip(&mut counts).zip(outs) {
+        let line = |k: usize| Line::here(&from[(k / 2).min(from.len() - 1)].row(2 * row + k % 2)[first..]);
+        let lines: [_; 4] = std::array::from_fn(line);
+        let lines = &lines[..2 * from.len()];
         let (sums, counts) = (&mut sums[..cells], if count.is_empty() { &mut [][..] } else { &mut counts[..cells] });
         let fold = |to: &mut [A], what| {
-            Fold { lines: &lines, shape: lower.shape, add: false, to, what }.run(plain);
+            Fold { lines, shape: lower.shape, add: false, to, what }.run(plain);
         };
         fold(&mut *sums, What::Value);
         if !counts.is_empty() {

@@ -3,6 +3,7 @@
 use super::views::Panel;
 #[cfg(target_arch = "x86_64")]
 use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+use std::marker::PhantomData;
 use std::ops::Range;
 
 /// How far ahead memory is asked for, in bytes of all that is read at the same time: what the memory delivers in the time of a
@@ -53,12 +54,7 @@ impl<'a, T> Line<'a, T> {
     /// Asks for its share of what comes after the `bytes` at voxel `i` (of this line, and of those it is read with).
     #[inline(always)]
     pub fn announce(&self, i: usize, bytes: usize) {
-        let at = self.ahead.wrapping_add(self.of * i * size_of::<T>() + self.which * bytes);
-        #[cfg(target_arch = "x86_64")]
-        for line in (0..bytes).step_by(64) {
-            // SAFETY: a hint, which reads nothing; the address may be anywhere.
-            unsafe { _mm_prefetch::<_MM_HINT_T0>(at.wrapping_add(line)) };
-        }
+        ask(self.ahead.wrapping_add(self.of * i * size_of::<T>() + self.which * bytes), bytes);
     }
 
     /// The voxels, after asking for all that comes after them: for loops that cannot do it on the way.
@@ -171,8 +167,93 @@ impl<'a, T, const N: usize> Iterator for CellLines<'a, T, N> {
     }
 }
 
-/// What is behind voxel `first` of each line.
+/// Four rows of one or two panels at a time, those of two cells that lie one behind the other: where their voxels are, and what is asked for
+/// meanwhile, from as few addresses as the registers can hold.
+#[derive(Clone, Copy)]
+pub struct Fours<'a, T, const PANELS: usize> {
+    /// The first voxel of the four in each panel, and what is asked for when it is read.
+    origins: [*const T; PANELS],
+    ahead: [*const i8; PANELS],
+    /// Voxels from row to row.
+    pitch: isize,
+    /// Of how many rows that lie one behind the other each is one: four or one.
+    of: usize,
+    cols: usize,
+    left: usize,
+    lent: PhantomData<&'a [T]>,
+}
+
+impl<'a, T, const PANELS: usize> Fours<'a, T, PANELS> {
+    /// So many of the first rows of panels that have one shape and one pitch.
+    ///
+    /// # Panics
+    /// If these are not `PANELS` panels, or there are not four times so many rows.
+    pub fn new(panels: &[Panel<'a, T>], fours: usize) -> Self {
+        assert!(
+            panels.len() == PANELS && panels.iter().all(|panel| panel.is_like(&panels[0]) && fours <= panel.rows / 4)
+        );
+        let first: [_; PANELS] = std::array::from_fn(|k| panels[k].line(0, 0, 4, PANELS));
+        Fours {
+            origins: first.map(|line| line.voxels.as_ptr()),
+            ahead: first.map(|line| line.ahead),
+            pitch: panels[0].pitch,
+            of: first[0].of,
+            cols: panels[0].cols,
+            left: fours,
+            lent: PhantomData,
+        }
+    }
+
+    /// How many there are.
+    #[inline(always)]
+    pub fn fours(&self) -> usize {
+        self.left
+    }
+
+    /// Voxels of a row.
+    #[inline(always)]
+    pub fn cols(&self) -> usize {
+        self.cols
+    }
+
+    /// Some of them.
+    #[inline(always)]
+    pub fn part(&self, fours: Range<usize>) -> Self {
+        assert!(fours.start <= fours.end && fours.end <= self.left);
+        let by = self.pitch.wrapping_mul(4 * fours.start as isize);
+        Fours {
+            origins: self.origins.map(|origin| origin.wrapping_offset(by)),
+            ahead: self.ahead.map(|ahead| ahead.wrapping_offset(by.wrapping_mul(size_of::<T>() as isize))),
+            left: fours.len(),
+            ..*self
+        }
+    }
+
+    /// Where voxel `i` of one of the first four rows of a panel is.
+    #[inline(always)]
+    pub fn place(&self, panel: usize, row: usize, i: usize) -> *const T {
+        self.origins[panel].wrapping_offset(self.pitch.wrapping_mul(row as isize)).wrapping_add(i)
+    }
+
+    /// As [`Line::announce`], of the first four rows of each panel.
+    #[inline(always)]
+    pub fn announce(&self, i: usize, bytes: usize) {
+        let row = if self.of == 1 { self.pitch.wrapping_mul(size_of::<T>() as isize) } else { bytes as isize };
+        for ahead in self.ahead {
+            let at = ahead.wrapping_add(self.of * i * size_of::<T>());
+            for k in 0..4 {
+                ask(at.wrapping_offset(row.wrapping_mul(k)), bytes);
+            }
+        }
+    }
+}
+
+/// Asks for the lines of the memory at `bytes` bytes.
 #[inline(always)]
-pub fn behind<'a, T, const N: usize>(lines: &[Line<'a, T>; N], first: usize) -> [Line<'a, T>; N] {
-    lines.map(|line| line.part(first..line.voxels.len()))
+fn ask(at: *const i8, bytes: usize) {
+    #[cfg(target_arch = "x86_64")]
+    for line in (0..bytes).step_by(64) {
+        // SAFETY: a hint, which reads nothing; the address may be anywhere.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(at.wrapping_add(line)) };
+    }
 }

@@ -24,11 +24,11 @@ pub mod views;
 
 use halves::Halves;
 pub use labels::{Cells, Found, LED, Label, Leaders, MergeLeaders, PACKED, PIECE, Rule, Told, rows_of};
-use lines::{CellLines, Line};
+use lines::{CellLines, Fours, Line};
 use std::ops::Add;
 use std::sync::OnceLock;
 use two_floats::TwoFloats;
-use views::{Cut, PanelMut, Row, Voxel};
+use views::{Cut, PanelMut, Rise, Row, Voxel};
 
 /// A loop over voxels, written once and compiled for every instruction set.
 ///
@@ -221,30 +221,35 @@ pub trait Isa: Copy {
         0
     }
 
-    /// As [`Isa::finish_cells`], of cells of `FX` (1 or 2) columns of sums of two lines; the sums are kept, set or added.
+    /// As [`Isa::finish_cells`], of cells of `FX` (1 or 2) columns of sums of two rows; the sums are kept, set or added, and `out` is written from row `first` on: how
+    /// many columns are done, which is all, or none if rows are shorter than a vector.
     #[inline(always)]
     fn finish_up<T: Widen, const FX: usize>(
         self,
-        _lines: &[Line<'_, T::Wide>; 2],
+        _rise: &mut Rise<'_, T::Wide>,
         _add: bool,
-        _sums: &mut [T::Wide],
         _by: Halving,
-        _out: Option<Row<'_, T>>,
+        _out: Option<&mut PanelMut<'_, T>>,
+        _first: usize,
     ) -> usize {
         0
     }
 
-    /// Sums of two rows of cells of `FX` columns, `narrow`ed or with `SPARSE` divided by counts and written to `outs`, and the sums and counts of cells
-    /// of two such rows and `FX` columns, set or added: all, where rows have [`FULL`] cells and there are vectors; how many of the cells below.
+    /// Sums of pairs of rows of cells of `FX` columns, `narrow`ed or with `SPARSE` divided by counts and written to `out`, and the sums and counts of cells
+    /// of two such rows and `FX` columns, set or added, and if not `SPARSE`, `narrow`ed to `above` if that is given: a [`Cut`] of the panel above, all of it where rows have
+    /// [`FULL`] cells and there are vectors; how many columns.
     #[inline(always)]
-    fn finish_two<T: Widen, const FX: usize, const N: usize, const SPARSE: bool>(
+    #[allow(clippy::too_many_arguments)]
+    fn finish_two<T: Widen, const FX: usize, const PANELS: usize, const SPARSE: bool>(
         self,
-        _lines: &[[Line<'_, T>; N]; 2],
+        _cells: Fours<'_, T, PANELS>,
+        _cut: Cut,
         _add: bool,
-        _sums: &mut [T::Wide],
-        _counts: &mut [T::Wide],
-        _by: Halving,
-        _outs: [Row<'_, T>; 2],
+        _sums: &mut PanelMut<'_, T::Wide>,
+        _counts: &mut PanelMut<'_, T::Wide>,
+        _by: [Halving; 2],
+        _out: &mut PanelMut<'_, T>,
+        _above: Option<&mut PanelMut<'_, T>>,
     ) -> usize {
         0
     }

@@ -13,8 +13,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 /// Rows of fewer bytes that do not lie one behind the other are written through the cache: past it, lines that are not written whole
 /// cost many times more.
 const LONG: isize = 1024;
-/// Rows of fewer bytes are written through the cache rather than staged: they have no time for another copy.
+/// Rows of fewer bytes are written through the cache rather than staged: if a mip is all that is made of the input, they have no time for another copy;
+/// if there are several, they have.
 const STAGED: isize = 256;
+const STAGED_BESIDE: isize = 64;
 
 /// One output array and how the tiles divide it.
 pub struct Target {
@@ -128,7 +130,7 @@ impl<T: Voxel> Tile<'_, T> {
         scratch: &mut Vec<T>,
         fill: impl FnOnce(&mut PanelMut<'_, T>),
     ) {
-        let mut panel = self.open(mip, region, scratch);
+        let mut panel = self.open(mip, region, scratch, STAGED);
         fill(&mut panel);
         let PanelMut { direct, stage, .. } = panel;
         if let Some(stage) = stage {
@@ -151,7 +153,8 @@ impl<T: Voxel> Tile<'_, T> {
             [region] => self.write(0, region, &mut scratch[0], |panel| fill(std::slice::from_mut(panel))),
             _ => {
                 let each = regions.iter().zip(&mut *scratch).enumerate();
-                let mut panels: Vec<_> = each.map(|(mip, (region, scratch))| self.open(mip, region, scratch)).collect();
+                let mut panels: Vec<_> =
+                    each.map(|(mip, (region, scratch))| self.open(mip, region, scratch, STAGED_BESIDE)).collect();
                 fill(&mut panels);
                 panels.iter_mut().filter_map(|panel| panel.stage.take()).for_each(Stage::clear);
                 if panels.iter().any(|panel| !panel.direct) {
@@ -173,9 +176,9 @@ impl<T: Voxel> Tile<'_, T> {
         (target, place::<T>(target.origin as usize, &target.axes, region))
     }
 
-    /// The rows of `region` as they lie, through `scratch` or not, or as many in it. The caller opens one region of a mip at a time.
+    /// The rows of `region` as they lie, through `scratch` (if they are so `long`, in bytes) or not, or as many in it. The caller opens one region of a mip at a time.
     #[inline]
-    fn open<'s>(&self, mip: usize, region: &[Span], scratch: &'s mut Vec<T>) -> PanelMut<'s, T> {
+    fn open<'s>(&self, mip: usize, region: &[Span], scratch: &'s mut Vec<T>, long: isize) -> PanelMut<'s, T> {
         let (target, Place { offset, direct }) = self.find(mip, region);
         let (cols, rows, pitch) = (region[0].len, region[1].len, target.axes[1].stride);
         if !direct {
@@ -187,7 +190,7 @@ impl<T: Voxel> Tile<'_, T> {
         let origin: *mut T = unsafe { target.origin.offset(offset) }.cast();
         // Rows of whole vectors are written past the caches by the kernels.
         let ragged = bytes % 64 != 0 || !origin.addr().is_multiple_of(16);
-        let staged = target.streams && pitch == bytes && bytes >= STAGED && ragged;
+        let staged = target.streams && pitch == bytes && bytes >= long && ragged;
         PanelMut {
             origin,
             pitch: pitch / size_of::<T>() as isize,

@@ -58,6 +58,9 @@ pub trait Vector: Copy {
     unsafe fn store_few<T>(self, at: *mut T, bytes: usize);
     /// Past the caches; `at` is aligned to 16 bytes, because that is as far as numpy aligns its arrays.
     unsafe fn stream<T>(self, at: *mut T);
+    /// As [`Vector::store`] and [`Vector::stream`], of the first half.
+    unsafe fn store_half<T>(self, at: *mut T);
+    unsafe fn stream_half<T>(self, at: *mut T);
 }
 
 /// A vector of sums.

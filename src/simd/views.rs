@@ -151,6 +151,20 @@ pub struct Cut {
     pub cols: usize,
 }
 
+/// Rows of sums one behind the other, and the rows that each two of them make in the level above.
+pub struct Rise<'a, A> {
+    /// The rows.
+    pub from: &'a [A],
+    /// Sums of each.
+    pub below: usize,
+    /// The rows they make.
+    pub to: &'a mut [A],
+    /// Sums of each.
+    pub cols: usize,
+    /// So many of the first ones of each are whole cells, and made.
+    pub full: usize,
+}
+
 /// Rows to write; as [`Panel`].
 pub struct PanelMut<'a, T> {
     pub(super) origin: *mut T,

@@ -3,10 +3,10 @@
 use super::Quotient;
 use crate::fold::{Sum, Summand};
 use crate::simd::halves::Halves;
-use crate::simd::lines::{CellLines, Line, behind};
+use crate::simd::lines::{CellLines, Fours, Line};
 use crate::simd::two_floats::TwoFloats;
-use crate::simd::views::{Cut, PanelMut, Row};
-use crate::simd::{Halving, Isa};
+use crate::simd::views::{Cut, PanelMut, Rise, Row};
+use crate::simd::{Backend, Halving, Isa};
 
 /// A voxel as the mean of a sum.
 pub trait Mean<A: Quotient>: Summand<A> {
@@ -87,52 +87,35 @@ pub trait Mean<A: Quotient>: Summand<A> {
         unreachable!("only where there are vectors");
     }
 
-    /// Sums two rows of cells of `FX` columns up, which become voxels at once, and the cells of `FX` columns of these two: all of [`crate::simd::FULL`] or more. With
+    /// Sums pairs of rows of cells of `FX` columns up, which become voxels at once, and the cells of `FX` columns of these two: all of [`crate::simd::FULL`] or more. With
     /// `SPARSE`, of the voxels that are not background.
     #[inline(always)]
-    fn finish_two<I: Isa, const FX: usize, const N: usize, const SPARSE: bool>(
+    #[allow(clippy::too_many_arguments)]
+    fn finish_two<I: Isa, const FX: usize, const PANELS: usize, const SPARSE: bool>(
         _isa: I,
-        _lines: &[[Line<'_, Self>; N]; 2],
+        _cells: Fours<'_, Self, PANELS>,
+        _cut: Cut,
         _add: bool,
-        _sums: &mut [A],
-        _counts: &mut [A],
-        _by: Halving,
-        _outs: [Row<'_, Self>; 2],
+        _sums: &mut PanelMut<'_, A>,
+        _counts: &mut PanelMut<'_, A>,
+        _by: [Halving; 2],
+        _out: &mut PanelMut<'_, Self>,
+        _above: Option<&mut PanelMut<'_, Self>>,
     ) {
         unreachable!("only where there are vectors");
     }
 
-    /// As [`Mean::finish`], of cells of two rows and `FX` columns of sums, set or added, which may not be whole yet.
+    /// As [`Mean::finish`], of cells of two rows and `FX` columns of sums, set or added, which may not be whole yet: rows of `out` from `first` on.
     #[inline(always)]
     fn finish_up<I: Isa, const FX: usize>(
-        isa: I,
-        lines: &[Line<'_, A>; 2],
-        add: bool,
-        sums: &mut [A],
-        by: Halving,
-        mut out: Option<Row<'_, Self>>,
-    ) {
-        let row = out.as_mut().map(|out| out.part(0..sums.len()));
-        let done = Self::finish_up_vectors::<I, FX>(isa, lines, add, sums, by, row);
-        if done < sums.len() {
-            add_up::<I, A, FX>(isa, &behind(lines, FX * done), add, &mut sums[done..]);
-            if let Some(out) = out {
-                halve_few(&sums[done..], by, &mut out.voxels[done..sums.len()]);
-            }
-        }
-    }
-
-    /// The part of [`Mean::finish_up`] that vectors do: how many.
-    #[inline(always)]
-    fn finish_up_vectors<I: Isa, const FX: usize>(
         _isa: I,
-        _lines: &[Line<'_, A>; 2],
+        _rise: Rise<'_, A>,
         _add: bool,
-        _sums: &mut [A],
         _by: Halving,
-        _out: Option<Row<'_, Self>>,
-    ) -> usize {
-        0
+        _out: Option<&mut PanelMut<'_, Self>>,
+        _first: usize,
+    ) {
+        unreachable!("only where there are vectors");
     }
 
     /// The part of [`Mean::shift`] that vectors do: how many.
@@ -149,13 +132,34 @@ const fn most_divisor(bits: u32) -> u128 {
     (1 << (22 - bits)) - 1
 }
 
-/// Cells of two lines and `FX` columns of sums, set or added.
+/// Whole cells of two rows and `FX` columns of sums, set or added.
 #[inline(always)]
-pub fn add_up<I: Isa, A: Sum, const FX: usize>(isa: I, lines: &[Line<'_, A>; 2], add: bool, sums: &mut [A]) {
-    if add {
-        A::sums::<I, FX, true>(isa, lines, sums);
-    } else {
-        A::sums::<I, FX, false>(isa, lines, sums);
+pub fn add_up<I: Isa, A: Sum, const FX: usize>(isa: I, rise: &mut Rise<'_, A>, add: bool) {
+    let Rise { from, below, to, cols, full } = rise;
+    for (to, from) in to.chunks_exact_mut(*cols).zip(from.chunks_exact(2 * *below)) {
+        let lines = [&from[..FX * *full], &from[*below..*below + FX * *full]].map(Line::here);
+        if add {
+            A::sums::<I, FX, true>(isa, &lines, &mut to[..*full]);
+        } else {
+            A::sums::<I, FX, false>(isa, &lines, &mut to[..*full]);
+        }
+    }
+}
+
+/// As [`Mean::finish_up`], of rows that are too short for vectors.
+#[inline(never)]
+fn finish_few<T: Mean<A>, A: Quotient, const FX: usize>(
+    mut rise: Rise<'_, A>,
+    add: bool,
+    by: Halving,
+    out: Option<&mut PanelMut<'_, T>>,
+    first: usize,
+) {
+    add_up::<_, A, FX>(Backend::plain(), &mut rise, add);
+    if let Some(out) = out {
+        for (j, sums) in (first..).zip(rise.to.chunks_exact(rise.cols)) {
+            halve_few(&sums[..rise.full], by, out.row_mut(j).part(0..rise.full).voxels);
+        }
     }
 }
 
@@ -177,15 +181,17 @@ macro_rules! means {
                     isa.$wide::<$t>(sums, by, out)
                 }
                 #[inline(always)]
-                fn finish_up_vectors<I: Isa, const FX: usize>(
+                fn finish_up<I: Isa, const FX: usize>(
                     isa: I,
-                    lines: &[Line<'_, $sum>; 2],
+                    mut rise: Rise<'_, $sum>,
                     add: bool,
-                    sums: &mut [$sum],
                     by: Halving,
-                    out: Option<Row<'_, Self>>,
-                ) -> usize {
-                    isa.finish_up::<$t, FX>(lines, add, sums, by, out)
+                    mut out: Option<&mut PanelMut<'_, Self>>,
+                    first: usize,
+                ) {
+                    if isa.finish_up::<$t, FX>(&mut rise, add, by, out.as_deref_mut(), first) < rise.full {
+                        finish_few::<Self, $sum, FX>(rise, add, by, out, first);
+                    }
                 }
                 #[inline(always)]
                 fn finish<I: Isa, const FX: usize, const N: usize, const SPARSE: bool>(
@@ -200,17 +206,19 @@ macro_rules! means {
                     assert!(isa.finish_cells::<$t, FX, N, SPARSE>(cells, cut, sums, counts, by, out) == cut.cols);
                 }
                 #[inline(always)]
-                fn finish_two<I: Isa, const FX: usize, const N: usize, const SPARSE: bool>(
+                fn finish_two<I: Isa, const FX: usize, const PANELS: usize, const SPARSE: bool>(
                     isa: I,
-                    lines: &[[Line<'_, Self>; N]; 2],
+                    cells: Fours<'_, Self, PANELS>,
+                    cut: Cut,
                     add: bool,
-                    sums: &mut [$sum],
-                    counts: &mut [$sum],
-                    by: Halving,
-                    outs: [Row<'_, Self>; 2],
+                    sums: &mut PanelMut<'_, $sum>,
+                    counts: &mut PanelMut<'_, $sum>,
+                    by: [Halving; 2],
+                    out: &mut PanelMut<'_, Self>,
+                    above: Option<&mut PanelMut<'_, Self>>,
                 ) {
-                    let cells = outs[0].voxels.len();
-                    assert!(isa.finish_two::<$t, FX, N, SPARSE>(lines, add, sums, counts, by, outs) == cells);
+                    let done = isa.finish_two::<$t, FX, PANELS, SPARSE>(cells, cut, add, sums, counts, by, out, above);
+                    assert!(done == cut.cols);
                 }
                 $(
                     const DIVIDES: bool = true;

@@ -37,6 +37,22 @@ fn mips_made_row_by_row_are_those_made_one_after_the_other() {
     check::<f64>(|noise| [0.0, -0.0, 1e200, noise.below(1000) as f64 / 7.0][noise.below(4) as usize]);
 }
 
+#[test]
+fn short_rows_of_large_mips_are_those_of_the_scalar_backend() {
+    fn check<T: Average + PartialEq + From<u8>>(width: usize) {
+        let shape = [width, 516, 330];
+        // Rows on whole lines of the memory or not, of mips that are written past the caches.
+        let input = noise(shape, [0, 1, 2], 1, |noise| T::from(noise.below(256) as u8));
+        let scalar = means(Backend::all()[0], &input, [1, 2, 2], 3, false, false);
+        for &backend in &Backend::all()[1..] {
+            assert!(means(backend, &input, [1, 2, 2], 3, false, false) == scalar, "{backend:?} {width}");
+        }
+    }
+    check::<u8>(100);
+    check::<u8>(128);
+    check::<u16>(75);
+}
+
 /// Axes that end: cells of the first levels have two columns, those of the others one, or two rows and then one.
 fn check_ends<T: Average + PartialEq>(voxel: impl Fn(&mut Noise) -> T + Copy) {
     for (inner, rows) in [2, 4, 8, 16].into_iter().flat_map(|inner| [20, 33, 64].map(|rows| (inner, rows))) {

@@ -16,9 +16,9 @@ pub use sums::{
 };
 
 use super::avx2::cells;
-use super::lines::{CellLines, Line};
+use super::lines::{CellLines, Fours, Line};
 use super::vectors::{self, Octets, Vector};
-use super::views::{Cut, PanelMut, Row, Voxel};
+use super::views::{Cut, PanelMut, Rise, Row, Voxel};
 use super::{
     Adjacent, Cells, Comparable, Found, Halving, Isa, Kernel, Label, MergeLeaders, PIECE, Told, Widen, scalar,
 };
@@ -173,33 +173,35 @@ impl Isa for Avx512 {
     #[inline(always)]
     fn finish_up<T: Widen, const FX: usize>(
         self,
-        lines: &[Line<'_, T::Wide>; 2],
+        rise: &mut Rise<'_, T::Wide>,
         add: bool,
-        sums: &mut [T::Wide],
         by: Halving,
-        out: Option<Row<'_, T>>,
+        out: Option<&mut PanelMut<'_, T>>,
+        first: usize,
     ) -> usize {
         // SAFETY: `self` is the proof that the instructions are there, and those of AVX2.
         unsafe {
-            if sums.len() < VECTOR / size_of::<T>() {
-                return vectors::finish_up::<T::Avx2, FX>(lines, add, sums, by, out);
+            if rise.full < VECTOR / size_of::<T>() {
+                return vectors::finish_up::<T::Avx2, FX>(rise, add, by, out, first);
             }
-            vectors::finish_up::<T::Avx512, FX>(lines, add, sums, by, out)
+            vectors::finish_up::<T::Avx512, FX>(rise, add, by, out, first)
         }
     }
 
     #[inline(always)]
-    fn finish_two<T: Widen, const FX: usize, const N: usize, const SPARSE: bool>(
+    fn finish_two<T: Widen, const FX: usize, const PANELS: usize, const SPARSE: bool>(
         self,
-        lines: &[[Line<'_, T>; N]; 2],
+        cells: Fours<'_, T, PANELS>,
+        cut: Cut,
         add: bool,
-        sums: &mut [T::Wide],
-        counts: &mut [T::Wide],
-        by: Halving,
-        outs: [Row<'_, T>; 2],
+        sums: &mut PanelMut<'_, T::Wide>,
+        counts: &mut PanelMut<'_, T::Wide>,
+        by: [Halving; 2],
+        out: &mut PanelMut<'_, T>,
+        above: Option<&mut PanelMut<'_, T>>,
     ) -> usize {
         // SAFETY: `self` is the proof that the instructions are there.
-        unsafe { vectors::finish_two::<T::Avx512, FX, N, SPARSE>(lines, add, sums, counts, by, outs) }
+        unsafe { vectors::finish_two::<T::Avx512, FX, PANELS, SPARSE>(cells, cut, add, sums, counts, by, out, above) }
     }
 
     #[inline(always)]
@@ -411,6 +413,16 @@ impl Vector for __m512i {
             _mm_stream_si128(at.add(2), _mm512_extracti32x4_epi32::<2>(self));
             _mm_stream_si128(at.add(3), _mm512_extracti32x4_epi32::<3>(self));
         }
+    }
+    #[inline(always)]
+    unsafe fn store_half<T>(self, at: *mut T) {
+        // SAFETY: the caller has AVX-512, and may write half a vector there.
+        unsafe { _mm512_castsi512_si256(self).store(at) }
+    }
+    #[inline(always)]
+    unsafe fn stream_half<T>(self, at: *mut T) {
+        // SAFETY: the caller has AVX-512, and may write half a vector there, which is aligned to 16 bytes.
+        unsafe { _mm512_castsi512_si256(self).stream(at) }
     }
 }
 

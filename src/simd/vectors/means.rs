@@ -1,9 +1,9 @@
 //! Means of whole cells: of vectors of cells, and of rows of sums, through one level or two.
 
-use super::{Out, Pairs, Sums, Vector, VectorOf, again, length, next};
+use super::{Out, Pairs, Sums, Vector, VectorOf, next};
 use crate::simd::Halving;
-use crate::simd::lines::Line;
-use crate::simd::views::Row;
+use crate::simd::lines::{Fours, Line};
+use crate::simd::views::{Cut, PanelMut, Rise, Row};
 
 /// Two vectors of sums, which belong to one of voxels.
 pub type TwoOf<P> = (VectorOf<P>, VectorOf<P>);
@@ -71,136 +71,230 @@ unsafe fn cells_of<P: Pairs, const FX: usize, const COUNT: bool>(from: *const P:
     }
 }
 
-/// Sums to voxels half as wide.
+/// Sums to voxels half as wide: all of a row.
 ///
 /// # Safety
 /// Needs the instructions.
 #[inline(always)]
 pub unsafe fn narrow<P: Pairs>(sums: &[P::Wide], by: Halving, out: Row<'_, P::Voxel>) -> usize {
     let lanes = VectorOf::<P>::BYTES / size_of::<P::Voxel>();
-    let full = sums.len().min(out.voxels.len()) / lanes * lanes;
-    let out = Out::<_, false>::new(out, full);
-    for i in (0..full).step_by(lanes) {
-        // SAFETY: i + lanes <= sums.len() and out.len(), by `full`.
+    let len = sums.len().min(out.voxels.len());
+    if len < lanes {
+        return 0;
+    }
+    let (out, mut i) = (Out::<_, false>::new(out, len / lanes * lanes), 0);
+    while let Some(at) = next(i, lanes, len) {
+        i += lanes;
+        // SAFETY: at + lanes <= sums.len() and out.len(), by `len`.
         unsafe {
-            let at = sums.as_ptr().add(i);
-            out.put(i, P::narrow(VectorOf::<P>::load(at), VectorOf::<P>::load(at.add(lanes / 2)), by));
+            let all = there_above::<P, 1>(sums.as_ptr().add(at));
+            out.put(at, P::narrow(all.0, all.1, by));
         }
     }
-    full
+    len
 }
 
-/// Whole cells of `FX` (1 or 2) columns of sums of two lines: folded, set or added, and narrowed if there is somewhere to write them.
+/// Whole cells of `FX` (1 or 2) columns of sums of two rows: folded, set or added, and narrowed if there is somewhere to write them: rows of `out` from
+/// `first` on.
 ///
 /// # Safety
 /// Needs the instructions.
 #[inline(always)]
 pub unsafe fn finish_up<P: Pairs, const FX: usize>(
-    lines: &[Line<'_, P::Wide>; 2],
+    rise: &mut Rise<'_, P::Wide>,
     add: bool,
-    sums: &mut [P::Wide],
     by: Halving,
-    out: Option<Row<'_, P::Voxel>>,
+    mut out: Option<&mut PanelMut<'_, P::Voxel>>,
+    first: usize,
 ) -> usize {
     const { assert!(FX == 1 || FX == 2) };
-    let lanes = VectorOf::<P>::BYTES / size_of::<P::Voxel>();
-    let len = sums.len().min(length(lines) / FX);
+    let (lanes, len) = (VectorOf::<P>::BYTES / size_of::<P::Voxel>(), rise.full);
+    assert!(FX * len <= rise.below && len <= rise.cols);
     if len < lanes {
         return 0;
     }
-    let out = out.map(|row| {
-        assert!(row.voxels.len() >= len);
-        Out::<_, false>::new(row, len / lanes * lanes)
-    });
-    let to = sums.as_mut_ptr();
-    // SAFETY: at + lanes <= len, and FX len sums are in each line, len in the sums and in the row.
-    unsafe {
-        // The last vector overlaps the one before, and is added to what was there before that.
-        let last = add.then(|| there_above::<P, 1>(to.add(len - lanes)));
-        let mut i = 0;
-        while let Some(at) = next(i, lanes, len) {
-            let there = if add && at == i { Some(there_above::<P, 1>(to.add(at))) } else { last };
-            let pair = |k: usize| {
-                let [a, b] = [lines[0].voxels.as_ptr().add(FX * at), lines[1].voxels.as_ptr().add(FX * at)];
-                let i = k * lanes / 2;
-                P::Sums::plus(VectorOf::<P>::load(a.add(i)), VectorOf::<P>::load(b.add(i)))
-            };
-            let mut all = if FX == 1 {
-                (pair(0), pair(1))
-            } else {
-                (P::Sums::adjacent(pair(0), pair(1)), P::Sums::adjacent(pair(2), pair(3)))
-            };
-            if let Some(there) = there {
-                all = (P::Sums::plus(there.0, all.0), P::Sums::plus(there.1, all.1));
+    for (j, to) in rise.to.chunks_exact_mut(rise.cols).enumerate() {
+        let from = &rise.from[2 * j * rise.below..][..2 * rise.below];
+        let (to, a) = (to.as_mut_ptr(), from.as_ptr());
+        let b = from[rise.below..].as_ptr();
+        // A closure may not be inlined into the function that has the instructions.
+        #[allow(clippy::manual_map)]
+        let out = match &mut out {
+            Some(out) => Some(Out::<_, false>::new(out.row_mut(first + j).part(0..len), len / lanes * lanes)),
+            None => None,
+        };
+        // SAFETY: at + lanes <= len, and FX len sums are in each line, len in the sums and in the row.
+        unsafe {
+            // The last vector overlaps the one before: what it is added to is loaded before that is stored.
+            let (mut at, end) = (0, len - lanes);
+            let mut there = there_above::<P, 1>(to);
+            loop {
+                let after = (at + lanes).min(end);
+                let all = cells_of_sums::<P, FX>(a.add(FX * at), b.add(FX * at));
+                let all = if add { plus::<P>(there, all) } else { all };
+                there = there_above::<P, 1>(to.add(after));
+                put_above::<P, 1>(to.add(at), all);
+                if let Some(out) = &out {
+                    out.put(at, P::narrow(all.0, all.1, by));
+                }
+                if at == end {
+                    break;
+                }
+                at = after;
             }
-            all.0.store(to.add(at));
-            all.1.store(to.add(at + lanes / 2));
-            if let Some(out) = &out {
-                out.put(at, P::narrow(all.0, all.1, by));
-            }
-            i += lanes;
         }
     }
     len
 }
 
-/// Whole cells of `FX` (1 or 2) columns of two rows, which lie one beside the other, and the sums of the whole cells of `FX` columns that
-/// these make: voxels of the first level to `outs`, sums (and with `SPARSE` counts) of the second set or added. The sums of the first never
-/// leave the registers.
+/// The sums of a vector of cells of `FX` columns of two lines of sums.
+///
+/// # Safety
+/// Needs the instructions; `FX` times two vectors may be read at `a` and at `b`.
+#[inline(always)]
+unsafe fn cells_of_sums<P: Pairs, const FX: usize>(a: *const P::Wide, b: *const P::Wide) -> TwoOf<P> {
+    let lanes = VectorOf::<P>::BYTES / size_of::<P::Wide>();
+    // SAFETY: the caller's promise.
+    unsafe {
+        let first = plus::<P>(there_above::<P, 1>(a), there_above::<P, 1>(b));
+        if FX == 1 {
+            return first;
+        }
+        let second = plus::<P>(there_above::<P, 1>(a.add(2 * lanes)), there_above::<P, 1>(b.add(2 * lanes)));
+        (P::Sums::adjacent(first.0, first.1), P::Sums::adjacent(second.0, second.1))
+    }
+}
+
+/// Rows of whole cells of `FX` (1 or 2) columns, two of them one beside the other, and the sums of the whole cells of `FX` columns that
+/// these two make: voxels of the first level to `out`, sums (and with `SPARSE` counts) of the second set or added, and unless
+/// `SPARSE`, their voxels to `above`. The sums of the first never leave the registers.
 ///
 /// # Safety
 /// Needs the instructions.
 #[inline(always)]
-pub unsafe fn finish_two<P: Pairs, const FX: usize, const ROWS: usize, const SPARSE: bool>(
-    lines: &[[Line<'_, P::Voxel>; ROWS]; 2],
+#[allow(clippy::too_many_arguments)]
+pub unsafe fn finish_two<P: Pairs, const FX: usize, const PANELS: usize, const SPARSE: bool>(
+    all: Fours<'_, P::Voxel, PANELS>,
+    cut: Cut,
     add: bool,
-    sums: &mut [P::Wide],
-    counts: &mut [P::Wide],
-    by: Halving,
-    outs: [Row<'_, P::Voxel>; 2],
+    sums: &mut PanelMut<'_, P::Wide>,
+    counts: &mut PanelMut<'_, P::Wide>,
+    by: [Halving; 2],
+    out: &mut PanelMut<'_, P::Voxel>,
+    mut above: Option<&mut PanelMut<'_, P::Voxel>>,
 ) -> usize {
     if SPARSE && !P::DIVIDES {
         return 0;
     }
-    const { assert!(!SPARSE || FX * ROWS <= 8, "as many as `quotients` can count") };
+    const { assert!(2 * PANELS * FX <= 8, "as many as `quotients` can count") };
     let lanes = VectorOf::<P>::BYTES / size_of::<P::Voxel>();
-    let cells_of = |lines: &[Line<'_, P::Voxel>]| length(lines) / FX;
-    let len = (FX * sums.len()).min(outs[0].voxels.len()).min(outs[1].voxels.len());
-    let len = len.min(cells_of(&lines[0])).min(cells_of(&lines[1])) / FX * FX;
-    assert!(!SPARSE || counts.len() >= len / FX);
+    let len = FX * cut.cols;
+    assert!(len <= all.cols() / FX);
     if len < lanes {
         return 0;
     }
-    let outs = outs.map(|out| Out::<_, false>::new(out, len / lanes * lanes));
-    let (to, count) = (sums.as_mut_ptr(), counts.as_mut_ptr());
-    // SAFETY: at + lanes <= len, and FX len voxels are in each line, len in the rows, len / FX in the sums and the counts.
-    unsafe {
-        // The last vector overlaps the one before, and is added to what was there before that.
-        let end = (len - lanes) / FX;
-        let last = add.then(|| there_above::<P, FX>(to.add(end)));
-        let last_count = (add && SPARSE).then(|| there_above::<P, FX>(count.add(end)));
-        let mut i = 0;
-        while let Some(at) = next(i, lanes, len) {
-            let there = |sums, last| if add && at == i { Some(there_above::<P, FX>(sums)) } else { last };
-            let (a, b) = (cells::<P, FX, false, ROWS>(&lines[0], at), cells::<P, FX, false, ROWS>(&lines[1], at));
-            let to = to.add(at / FX);
-            put_above::<P, FX>(to, there(to, last), above::<P, FX>(a, b));
-            if SPARSE {
-                let (few, more) =
-                    (cells::<P, FX, true, ROWS>(&lines[0], at), cells::<P, FX, true, ROWS>(&lines[1], at));
-                let count = count.add(at / FX);
-                put_above::<P, FX>(count, there(count, last_count), above::<P, FX>(few, more));
-                outs[0].put(at, P::quotients(a.0, a.1, few.0, few.1));
-                outs[1].put(at, P::quotients(b.0, b.1, more.0, more.1));
-            } else {
-                lines.iter().for_each(|lines| again(lines, FX * at, FX * VectorOf::<P>::BYTES));
-                outs[0].put(at, P::narrow(a.0, a.1, by));
-                outs[1].put(at, P::narrow(b.0, b.1, by));
+    for j in 0..all.fours() {
+        let (four, row) = (all.part(j..all.fours()), cut.first + j);
+        let outs = out.two_rows_mut(2 * row);
+        let outs = outs.map(|mut row| Out::<_, false>::new(row.part(0..len), len / lanes * lanes));
+        let to = sums.row_mut(row).part(0..cut.cols).voxels.as_mut_ptr();
+        #[allow(clippy::manual_map)]
+        let over = match &mut above {
+            Some(above) => Some(Out::<_, false>::new(above.row_mut(row).part(0..cut.cols), len / lanes * lanes / FX)),
+            None => None,
+        };
+        let count = if SPARSE { counts.row_mut(row).part(0..cut.cols).voxels.as_mut_ptr() } else { to };
+        // SAFETY: at + lanes <= len, and FX len voxels are in each line, len in the rows, len / FX in the sums and the counts.
+        unsafe {
+            // The last vector overlaps the one before: what it is added to is loaded before that is stored.
+            let (mut at, end) = (0, len - lanes);
+            let (mut there, mut counted) = (there_above::<P, FX>(to), there_above::<P, FX>(count));
+            loop {
+                let after = (at + lanes).min(end);
+                four.announce(FX * at, FX * VectorOf::<P>::BYTES);
+                let a = cells_of_four::<P, FX, PANELS, false>(&four, 0, at);
+                let b = cells_of_four::<P, FX, PANELS, false>(&four, 2, at);
+                let all = cells_above::<P, FX>(a, b);
+                let all = if add { plus::<P>(there, all) } else { all };
+                there = there_above::<P, FX>(to.add(after / FX));
+                put_above::<P, FX>(to.add(at / FX), all);
+                if SPARSE {
+                    let few = cells_of_four::<P, FX, PANELS, true>(&four, 0, at);
+                    let more = cells_of_four::<P, FX, PANELS, true>(&four, 2, at);
+                    let all = cells_above::<P, FX>(few, more);
+                    let all = if add { plus::<P>(counted, all) } else { all };
+                    counted = there_above::<P, FX>(count.add(after / FX));
+                    put_above::<P, FX>(count.add(at / FX), all);
+                    outs[0].put(at, P::quotients(a.0, a.1, few.0, few.1));
+                    outs[1].put(at, P::quotients(b.0, b.1, more.0, more.1));
+                } else {
+                    four.announce(FX * at, FX * VectorOf::<P>::BYTES);
+                    outs[0].put(at, P::narrow(a.0, a.1, by[0]));
+                    outs[1].put(at, P::narrow(b.0, b.1, by[0]));
+                    if let Some(over) = &over {
+                        let voxels = P::narrow(all.0, all.1, by[1]);
+                        if FX == 1 {
+                            over.put(at, voxels);
+                        } else {
+                            over.put_half(at / FX, voxels);
+                        }
+                    }
+                }
+                if at == end {
+                    break;
+                }
+                at = after;
             }
-            i += lanes;
         }
     }
-    len
+    cut.cols
+}
+
+/// As [`cells`], of two rows from `row` on of each of the panels.
+///
+/// # Safety
+/// Needs the instructions; `FX` vectors from `FX i` on are within the rows.
+#[inline(always)]
+unsafe fn cells_of_four<P: Pairs, const FX: usize, const PANELS: usize, const COUNT: bool>(
+    four: &Fours<'_, P::Voxel, PANELS>,
+    row: usize,
+    i: usize,
+) -> TwoOf<P> {
+    // SAFETY: the caller's promise.
+    unsafe {
+        // Pairs of rows first, as everywhere.
+        let mut all = pair_of_four::<P, FX, PANELS, COUNT>(four, 0, row, i);
+        for panel in 1..PANELS {
+            all = plus::<P>(all, pair_of_four::<P, FX, PANELS, COUNT>(four, panel, row, i));
+        }
+        all
+    }
+}
+
+/// # Safety
+/// As of [`cells_of_four`].
+#[inline(always)]
+unsafe fn pair_of_four<P: Pairs, const FX: usize, const PANELS: usize, const COUNT: bool>(
+    four: &Fours<'_, P::Voxel, PANELS>,
+    panel: usize,
+    row: usize,
+    i: usize,
+) -> TwoOf<P> {
+    let lanes = VectorOf::<P>::BYTES / size_of::<P::Voxel>();
+    // SAFETY: the caller's promise.
+    unsafe {
+        let a = cells_of::<P, FX, COUNT>(four.place(panel, row, FX * i), lanes);
+        let b = cells_of::<P, FX, COUNT>(four.place(panel, row + 1, FX * i), lanes);
+        plus::<P>(a, b)
+    }
+}
+
+/// # Safety
+/// Needs the instructions.
+#[inline(always)]
+unsafe fn plus<P: Pairs>(a: TwoOf<P>, b: TwoOf<P>) -> TwoOf<P> {
+    // SAFETY: the caller has the instructions.
+    unsafe { (P::Sums::plus(a.0, b.0), P::Sums::plus(a.1, b.1)) }
 }
 
 /// The sums of cells of `FX` columns above two rows of two vectors of sums; with two columns a cell they are one vector.
@@ -208,7 +302,7 @@ pub unsafe fn finish_two<P: Pairs, const FX: usize, const ROWS: usize, const SPA
 /// # Safety
 /// Needs the instructions.
 #[inline(always)]
-unsafe fn above<P: Pairs, const FX: usize>(a: TwoOf<P>, b: TwoOf<P>) -> TwoOf<P> {
+unsafe fn cells_above<P: Pairs, const FX: usize>(a: TwoOf<P>, b: TwoOf<P>) -> TwoOf<P> {
     // SAFETY: the caller has the instructions.
     unsafe {
         let (low, high) = (P::Sums::plus(a.0, b.0), P::Sums::plus(a.1, b.1));
@@ -220,16 +314,14 @@ unsafe fn above<P: Pairs, const FX: usize>(a: TwoOf<P>, b: TwoOf<P>) -> TwoOf<P>
     }
 }
 
-/// Stores what [`above`] made, added to what is `there`.
+/// Stores what [`cells_above`] made.
 ///
 /// # Safety
 /// Needs the instructions; as many sums may be written.
 #[inline(always)]
-unsafe fn put_above<P: Pairs, const FX: usize>(to: *mut P::Wide, there: Option<TwoOf<P>>, sums: TwoOf<P>) {
+unsafe fn put_above<P: Pairs, const FX: usize>(to: *mut P::Wide, sums: TwoOf<P>) {
     // SAFETY: the caller's promise.
     unsafe {
-        let plus = |a, b| P::Sums::plus(a, b);
-        let sums = there.map_or(sums, |there| (plus(there.0, sums.0), plus(there.1, sums.1)));
         sums.0.store(to);
         if FX == 1 {
             sums.1.store(to.add(VectorOf::<P>::BYTES / size_of::<P::Wide>()));

@@ -57,6 +57,24 @@ impl<T: Voxel, const SHORT: bool> Out<T, SHORT> {
         }
     }
 
+    /// The first half of a vector of a row that is not short.
+    ///
+    /// # Safety
+    /// As [`Out::put`], of half a vector.
+    #[inline(always)]
+    pub unsafe fn put_half<V: Vector>(&self, i: usize, v: V) {
+        const { assert!(!SHORT) };
+        let at = self.origin.wrapping_add(i);
+        // SAFETY: the caller's promise.
+        unsafe {
+            if self.streams {
+                v.stream_half(at);
+            } else {
+                v.store_half(at);
+            }
+        }
+    }
+
     /// What is there, and zeros behind a short row.
     ///
     /// # Safety
