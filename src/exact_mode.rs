@@ -23,6 +23,8 @@ mod rows;
 
 /// Bytes of a panel of cells of [`FEW`] voxels: lists of random labels have to stay in the second cache too.
 const LISTED: usize = 48 << 10;
+/// Cells of four voxels in a panel: as many as keep rows of 1024 voxels whole, where 32 rows are a cell of the last level.
+const FOURS: usize = 8 << 10;
 /// Primes are looked for up to here.
 const LARGE: usize = 64;
 /// Slices of a cell that is looked at, at most.
@@ -68,9 +70,10 @@ impl Plan {
         outputs.truncate(targets.len());
         // In the worst case, an entry for every voxel, so that cells of fewer voxels may be more. Narrower tiles would need less memory then, but rows
         // have their price.
+        let state = size + size_of::<u64>();
         let children = factors.first().map_or(1, |factor| children(factor, source.axes.iter().map(|axis| axis.len)));
-        let panel = LISTED * (FEW / children.max(1)).max(1);
-        let bytes = Bytes { voxel: size, state: size + size_of::<u64>(), panel };
+        let panel = if children < FEW { FOURS * 4 / children.max(1) * state } else { LISTED };
+        let bytes = Bytes { voxel: size, state, panel };
         let grid = Grid::new(source, targets, outputs, &factors, Edge::Existing, bytes);
         // Where larger cells need lists, these are made of small ones with less work.
         let levels = |voxels| (1..=grid.levels()).take_while(|&level| looked_at(&grid, level, voxels)).count();

@@ -127,12 +127,12 @@ pub unsafe fn finish_up<P: Pairs, const FX: usize>(
         unsafe {
             // The last vector overlaps the one before: what it is added to is loaded before that is stored.
             let (mut at, end) = (0, len - lanes);
-            let mut there = there_above::<P, 1>(to);
+            let mut there = there_if::<P, 1>(add, to);
             loop {
                 let after = (at + lanes).min(end);
                 let all = cells_of_sums::<P, FX>(a.add(FX * at), b.add(FX * at));
-                let all = if add { plus::<P>(there, all) } else { all };
-                there = there_above::<P, 1>(to.add(after));
+                let all = onto::<P>(add, there, all);
+                there = there_if::<P, 1>(add, to.add(after));
                 put_above::<P, 1>(to.add(at), all);
                 if let Some(out) = &out {
                     out.put(at, P::narrow(all.0, all.1, by));
@@ -208,22 +208,22 @@ pub unsafe fn finish_two<P: Pairs, const FX: usize, const PANELS: usize, const S
         unsafe {
             // The last vector overlaps the one before: what it is added to is loaded before that is stored.
             let (mut at, end) = (0, len - lanes);
-            let (mut there, mut counted) = (there_above::<P, FX>(to), there_above::<P, FX>(count));
+            let (mut there, mut counted) = (there_if::<P, FX>(add, to), there_if::<P, FX>(add, count));
             loop {
                 let after = (at + lanes).min(end);
                 four.announce(FX * at, FX * VectorOf::<P>::BYTES);
                 let a = cells_of_four::<P, FX, PANELS, false>(&four, 0, at);
                 let b = cells_of_four::<P, FX, PANELS, false>(&four, 2, at);
                 let all = cells_above::<P, FX>(a, b);
-                let all = if add { plus::<P>(there, all) } else { all };
-                there = there_above::<P, FX>(to.add(after / FX));
+                let all = onto::<P>(add, there, all);
+                there = there_if::<P, FX>(add, to.add(after / FX));
                 put_above::<P, FX>(to.add(at / FX), all);
                 if SPARSE {
                     let few = cells_of_four::<P, FX, PANELS, true>(&four, 0, at);
                     let more = cells_of_four::<P, FX, PANELS, true>(&four, 2, at);
                     let all = cells_above::<P, FX>(few, more);
-                    let all = if add { plus::<P>(counted, all) } else { all };
-                    counted = there_above::<P, FX>(count.add(after / FX));
+                    let all = onto::<P>(add, counted, all);
+                    counted = there_if::<P, FX>(add, count.add(after / FX));
                     put_above::<P, FX>(count.add(at / FX), all);
                     outs[0].put(at, P::quotients(a.0, a.1, few.0, few.1));
                     outs[1].put(at, P::quotients(b.0, b.1, more.0, more.1));
@@ -340,4 +340,24 @@ unsafe fn there_above<P: Pairs, const FX: usize>(from: *const P::Wide) -> TwoOf<
         let low = VectorOf::<P>::load(from);
         (low, if FX == 1 { VectorOf::<P>::load(from.add(VectorOf::<P>::BYTES / size_of::<P::Wide>())) } else { low })
     }
+}
+
+/// As [`there_above`], if it is added to; the rows of a panel are not in the first cache yet where they are only written.
+///
+/// # Safety
+/// As of [`there_above`].
+#[inline(always)]
+unsafe fn there_if<P: Pairs, const FX: usize>(add: bool, from: *const P::Wide) -> TwoOf<P> {
+    // SAFETY: the caller's promise.
+    unsafe { if add { there_above::<P, FX>(from) } else { (VectorOf::<P>::zero(), VectorOf::<P>::zero()) } }
+}
+
+/// Added to what [`there_if`] found. In small integers nothing is added without a question, which would cost more; to a float it might change the sign of zero.
+///
+/// # Safety
+/// Needs the instructions.
+#[inline(always)]
+unsafe fn onto<P: Pairs>(add: bool, there: TwoOf<P>, all: TwoOf<P>) -> TwoOf<P> {
+    // SAFETY: the caller has the instructions.
+    unsafe { if add || size_of::<P::Voxel>() <= 2 { plus::<P>(there, all) } else { all } }
 }
