@@ -1,7 +1,7 @@
 //! The most frequent labels of cells, vector by vector.
 
 use super::{Lanes, Vector};
-use crate::simd::{Label, Leaders, MergeLeaders, PACKED};
+use crate::simd::{Label, Leaders, MergeLeaders, PACKED, rows_of};
 
 /// So many leaders are too many to keep two cells in registers.
 const MANY: usize = 8;
@@ -245,7 +245,7 @@ pub unsafe fn merge<L: Lanes, const OF: usize, const K: usize>(merge: MergeLeade
     let MergeLeaders { children, fx, flip, child, full, out, leaders, mixed, open } = merge;
     let lanes = L::V::BYTES / size_of::<L::Label>();
     let vectors = out.len().div_ceil(lanes);
-    let stride = leaders.len() / (2 * K + 1);
+    let stride = leaders.len() / rows_of(K);
     assert!(fx == 1 || fx == 2);
     let below = children[0].stride();
     assert!(children.iter().all(|row| row.of == OF && row.stride() == below) && below >= fx * vectors * lanes);
@@ -256,6 +256,7 @@ pub unsafe fn merge<L: Lanes, const OF: usize, const K: usize>(merge: MergeLeade
     );
     mixed.fill(0);
     open.fill(0);
+    assert!(OF > 2 || child.into() < 1 << PACKED[1], "packed counts are bytes");
     // SAFETY: as many vectors are in the rows, by the assertions; the caller has the instructions.
     unsafe {
         let (flip, full) = (L::splat(flip), L::splat(full));
