@@ -196,18 +196,18 @@ fn float_means_give_the_same_bits_on_every_backend() {
     // Exponents from end to end, so that every other order of summation shows.
     let input = noise([131, 37, 9], [0, 1, 2], 1, |noise| f32::from_bits(noise.below(1 << 32) as u32 & !(1 << 30)));
     for factor in [[2, 2, 1], [2, 2, 2], [1, 2, 2], [1, 4, 1], [2, 4, 1], [1, 1, 4], [2, 1, 4], [3, 3, 3], [1, 3, 2]] {
-        for sparse in [false, true] {
+        for (sparse, exact) in [(false, false), (true, false), (false, true), (true, true)] {
             let all = Backend::all().into_iter().map(|backend| {
                 let mut out = mips(input.shape, [0, 1, 2], factor, 3);
                 let arrays: Vec<Array> = out.iter().map(Volume::array).collect();
-                let plan = averaging::Plan::new::<f32>(&input.array(), &arrays, &factor, 3, sparse, false);
+                let plan = averaging::Plan::new::<f32>(&input.array(), &arrays, &factor, 3, sparse, exact);
                 fill(&input, &mut out, &plan.grid, |source, tiles| {
                     plan.run(backend, source, tiles, 2, &|| false).unwrap();
                 });
                 out.iter().flat_map(|mip| mip.voxels.iter().map(|v| v.to_bits())).collect::<Vec<_>>()
             });
             let all: Vec<Vec<u32>> = all.collect();
-            assert!(all.iter().all(|bits| *bits == all[0]), "{factor:?} {sparse}");
+            assert!(all.iter().all(|bits| *bits == all[0]), "{factor:?} {sparse} {exact}");
         }
     }
 }
