@@ -2,7 +2,9 @@
 
 A bar's `case` and `demand` are those of the table that set them; a `Row` is one measurement under a bar.
 The figure of a row is the rate of its call divided by the rate of what it is measured `against`: a plain
-sequential read of the same input ("stream"), or another call.  ``<=`` rows divide times instead.
+sequential read of the same input ("stream"), or another call.  ``<=`` rows divide times instead.  Where the figure of
+a plain loop that reads the input and writes as many bytes as the call ("pass") is below the bar, the machine is what
+is short.
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ from volumes import Shape, Volume
 class Call:
     """One call, in words that cross process borders."""
 
-    op: str  # avg, seg, min, max; stream: the read; add: numpy.add
+    op: str  # avg, seg, min, max; stream: the read; pass: the read, and the mips' bytes written; add: numpy.add
     volume: Volume
     factor: Shape = ()
     mips: int = 1
@@ -31,8 +33,8 @@ class Call:
     @property
     def text(self) -> str:
         """The call in a table."""
-        if self.op in ("stream", "add"):
-            return {"stream": "plain read", "add": "numpy.add"}[self.op]
+        if self.op in ("stream", "pass", "add"):
+            return {"stream": "plain read", "pass": "plain read and write", "add": "numpy.add"}[self.op]
         words = ["exact"] if self.exact else []
         words += ["sparse"] if self.sparse else []
         words += [{"avg": "mean", "seg": "mode"}.get(self.op, self.op), str(self.factor).replace(" ", "")]

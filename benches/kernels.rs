@@ -93,7 +93,7 @@ fn case<T: Voxel>(
         let mut slices: Vec<Vec<T>> = out.into_iter().map(|mip| mip.voxels).collect();
         let (mut reads, mut runs) = (Vec::new(), Vec::new());
         for round in 0..=ROUNDS {
-            let read = time(|| stream::read(backend, &input.voxels, 1));
+            let read = time(|| stream::read(backend, &input.voxels, &mut [], 1));
             let ran = time(|| {
                 let (targets, counts) = grid.cut_targets(&arrays);
                 let source = Source::of_slice(&input.voxels, grid.source_axes());

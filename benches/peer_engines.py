@@ -9,14 +9,14 @@ from __future__ import annotations
 import importlib
 import importlib.metadata
 import importlib.util
+import math
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from bars import NEW, OLD, Call
-from volumes import Array
+from volumes import Array, Shape
 
 NATIVE = Path(__file__).resolve().parents[1] / "python" / "tinybrain"
 Bound = tuple[Callable[[], Any], Callable[[Any], list[Array]]]
@@ -57,27 +57,18 @@ def versions(library: str) -> dict[str, str]:
 # --- The limit ------------------------------------------------------------------------------------
 
 
-def stream_function() -> tuple[Callable[[Array, int], object], str]:
-    """Return the plain sequential read, by a number of threads, and its name."""
-    for path in NATIVE.glob("_native*.so"):  # by its path: the package of this name may be 1.7.0
-        spec = importlib.util.spec_from_file_location("_native", path)
-        if spec is not None and spec.loader is not None:
-            native: Any = importlib.util.module_from_spec(spec)
-            spec.loader.exec_module(native)
-            if hasattr(native, "stream"):
-                return native.stream, "tinybrain._native.stream"
-    pools: dict[int, ThreadPoolExecutor] = {}
+STREAM = "tinybrain._native.stream"
 
-    def read(array: Array, threads: int) -> object:
-        # numpy's maximum of 64-bit words: vector instructions, and a little faster here than bitwise_or.
-        flat = array.reshape(-1, order="A").view(np.uint8)
-        words = flat[: flat.size // 8 * 8].view(np.uint64)
-        if threads == 1:
-            return words.max()
-        pool = pools.setdefault(threads, ThreadPoolExecutor(threads))
-        return max(pool.map(np.max, np.array_split(words, threads)))
 
-    return read, "numpy.max of 64-bit words"
+def stream_function() -> Callable[..., object]:
+    """Return the plain sequential read, of an array by a number of threads, and into bytes if there are some."""
+    (path,) = NATIVE.glob("_native*.so")  # by its path: the package of this name may be 1.7.0
+    spec = importlib.util.spec_from_file_location("_native", path)
+    assert spec is not None
+    assert spec.loader is not None
+    native: Any = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(native)
+    return native.stream  # type: ignore[no-any-return]
 
 
 # --- tinybrain ------------------------------------------------------------------------------------
@@ -86,10 +77,13 @@ def stream_function() -> tuple[Callable[[Array, int], object], str]:
 def empty_mips(call: Call, array: Array) -> list[Array]:
     """Make arrays for the mips, in the order of the input, every page touched."""
     order: Any = "C" if call.volume.layout != "F" else "F"
-    shapes = [
-        tuple(-(-n // f**k) for n, f in zip(array.shape, call.factor, strict=True)) for k in range(1, call.mips + 1)
-    ]
-    return [np.full(shape, 1, array.dtype, order=order) for shape in shapes]
+    return [np.full(shape, 1, array.dtype, order=order) for shape in mip_shapes(call)]
+
+
+def mip_shapes(call: Call) -> list[Shape]:
+    """Shapes of the mips of a call."""
+    levels = range(1, call.mips + 1)
+    return [tuple(-(-n // f**k) for n, f in zip(call.volume.shape, call.factor, strict=True)) for k in levels]
 
 
 def bind_tinybrain(call: Call, array: Array) -> Bound:
@@ -215,8 +209,12 @@ ENGINES: dict[str, Callable[[Call, Array], Bound]] = {
 def bind(call: Call, array: Array, whole: Array) -> Bound:
     """Return the function to time, and what makes a list of mips of what it returns."""
     if call.op == "stream":
-        read, _ = stream_function()
+        read = stream_function()
         return lambda: read(whole, call.parallel), lambda made: []
+    if call.op == "pass":
+        read = stream_function()
+        written = np.ones(sum(math.prod(shape) for shape in mip_shapes(call)) * array.itemsize, np.uint8)
+        return lambda: read(whole, call.parallel, written), lambda made: []
     if call.op == "add":
         other, into = array.copy(order="K"), np.zeros_like(array)
         return lambda: np.add(array, other, out=into), lambda made: [made]

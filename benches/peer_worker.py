@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 from bars import Call
-from peer_engines import Bound, bind, route_threads, stream_function, versions
+from peer_engines import Bound, bind, route_threads, versions
 from volumes import Array, Shape, Volume, make
 
 HELD = 2  # volumes kept for the next rows
@@ -104,10 +104,8 @@ class Worker:
             return agrees_with_oracle(call, array, result(run()))
         if do == "threads":
             return route_threads(*self.slots[words["slot"]][:2])
-        if do == "versions":
-            return {"python": platform.python_version(), **versions(words["library"])}
-        assert do == "stream"
-        return stream_function()[1]
+        assert do == "versions"
+        return {"python": platform.python_version(), **versions(words["library"])}
 
     def work(self) -> None:
         """Answer until there are no more lines."""

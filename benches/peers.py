@@ -27,7 +27,7 @@ from bars import BARS, NEW, OLD, Call, Row, Sizes, all_rows, peer_cases
 from chart import draw
 from compare_1_7 import peer_python
 from peak import NEEDED, free
-from peer_engines import MODULES, PACKAGES
+from peer_engines import MODULES, PACKAGES, STREAM
 from record import (
     DETAIL,
     HERE,
@@ -180,7 +180,7 @@ class Bench:
         others = [call for call in calls.values() if call.library != NEW]
         path = str(self.directory / "mips.npz")
         for slot, (key, call) in enumerate(calls.items()):
-            if call.op in ("stream", "add"):
+            if call.op in ("stream", "pass", "add"):
                 continue
             worker = self.workers[call.library]
             if call.library == NEW:
@@ -235,6 +235,8 @@ class Bench:
         assert row.bar is not None
         call = row.call
         calls = {"call": call, "stream": stream_of(call)}
+        if row.bar.sense == ">=":
+            calls["pass"] = replace(stream_of(call), op="pass", factor=call.factor, mips=call.mips)
         if row.against is not None:
             calls["against"] = row.against
         self.prepare(calls)
@@ -245,16 +247,18 @@ class Bench:
             line.checked += f"; {row.against.library if row.against else ''}: {said['against']}"
         line.id, line.bar, line.bars_key = row.id, row.bar.demand, row.bar.key
         line.sense, line.threshold, line.note = row.bar.sense, row.bar.threshold, row.note
-        line.figure = line.ratio
+        assert line.stream is not None
+        beside = line.stream
         if row.against is not None:
             other = statistics.median(times["against"])
             line.against_median = other * 1e3
             line.against = row.against.library if row.against.library != NEW else row.against.text
-            theirs = row.against.volume.nbytes / other / 1e9
-            line.figure = line.rate / theirs if row.bar.sense == ">=" else line.median / line.against_median
-        assert line.figure is not None
+            beside = row.against.volume.nbytes / other / 1e9
+        line.figure = line.rate / beside if row.bar.sense == ">=" else line.median / (line.against_median or 0)
+        if "pass" in times:
+            line.limit = call.volume.nbytes / statistics.median(times["pass"]) / 1e9 / beside
         right = "WRONG" not in line.checked
-        line.verdict = verdict(line.figure, row.bar.sense, row.bar.threshold) if right else "wrong"
+        line.verdict = verdict(line.figure, row.bar.sense, row.bar.threshold, line.limit) if right else "wrong"
         return line
 
     def peers(self, title: str, call: Call, names: tuple[str, ...]) -> list[Line]:
@@ -361,7 +365,7 @@ def main() -> None:
         os.environ["TINYBRAIN_BENCH_DIR"] = directory
         libraries = Libraries(not options.no_install)
         bench = Bench(libraries, options.quick, Path(directory))
-        about = facts(libraries.versions, bench.workers[NEW].ask("stream"), options.quick)
+        about = facts(libraries.versions, STREAM, options.quick)
         print("\n".join(f"{key}: {value}" for key, value in about.items()) + "\n", flush=True)
         skipped = libraries.skipped
         lines = run(bench, Sizes(options.quick), options.only, skipped)

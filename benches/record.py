@@ -25,7 +25,7 @@ class Line:
     case: str
     bar: str
     figure: float | None  # what the bar is about: a ratio, or a part of what is allowed
-    verdict: str  # pass, short, or nothing where there is no bar
+    verdict: str  # pass, short, beyond (of the machine), or nothing where there is no bar
     library: str
     call: str
     volume: str
@@ -44,12 +44,15 @@ class Line:
     threshold: float | None = None
     against: str = ""
     against_median: float | None = None
+    limit: float | None = None  # the figure that a plain loop has, which reads and writes as many bytes
     bars_key: str = field(default="", repr=False)
 
 
-def verdict(figure: float, sense: str, threshold: float) -> str:
-    """Pass or short."""
-    return "pass" if (figure >= threshold if sense == ">=" else figure <= threshold) else "short"
+def verdict(figure: float, sense: str, threshold: float, limit: float | None = None) -> str:
+    """Pass or short; beyond if a loop that does nothing but read and write would be short, too."""
+    if figure >= threshold if sense == ">=" else figure <= threshold:
+        return "pass"
+    return "beyond" if sense == ">=" and limit is not None and limit < threshold else "short"
 
 
 def bare_line(bar: Bar, name: str, figure: float | None, result: str, note: str, **more: Any) -> Line:
@@ -150,7 +153,7 @@ def summary_rows(lines: list[Line]) -> list[list[str]]:
             continue
         low, high = min(measured), max(measured)
         worst, best = (low, high) if group[0].sense == ">=" else (high, low)
-        counts = {word: sum(line.verdict == word for line in group) for word in ("short", "wrong", "skipped")}
+        counts = {word: sum(line.verdict == word for line in group) for word in ("short", "beyond", "wrong", "skipped")}
         verdict = ", ".join(f"{word} ({n} of {len(group)})" for word, n in counts.items() if n) or "pass"
         rows.append([key, group[0].case, group[0].bar, number(worst), number(best), str(len(group)), verdict])
     return rows
@@ -165,6 +168,7 @@ DETAIL = [
     "ms: median (min - max)",
     "against",
     "figure",
+    "limit",
     "bar",
     "result",
     "checked",
@@ -177,7 +181,7 @@ def detail_row(line: Line) -> list[str]:
     against = f"{line.against} {number(line.against_median)}" if line.against else ""
     bar = f"{line.sense} {line.threshold:g}" if line.threshold is not None else ""
     cells = [line.id, number(line.rate or None), number(line.stream), number(line.ratio, 2), spread, against]
-    return [*cells, number(line.figure), bar, line.verdict, "; ".join(filter(None, (line.checked, line.note)))]
+    return [*cells, number(line.figure), number(line.limit), bar, line.verdict, "; ".join(filter(None, (line.checked, line.note)))]
 
 
 def write_markdown(path: Path, lines: list[Line], about: dict[str, str], skipped: list[str]) -> None:

@@ -11,10 +11,10 @@ use crate::extrema::{Extremum, Ordered, Plan as ExtremaPlan};
 use crate::grid::{Array, Grid, Interrupted};
 use crate::mode::Plan as ModePlan;
 use crate::simd::tiles::Tiles;
-use crate::simd::views::{Bool, Extent, Source, Voxel};
+use crate::simd::views::{Bool, Extent, Source, Voxel, memory_lines};
 use crate::simd::{Backend, Label, Rule};
 use numpy::npyffi::NPY_ARRAY_WRITEABLE;
-use numpy::{PyArrayDescrMethods, PyUntypedArray, PyUntypedArrayMethods};
+use numpy::{PyArray1, PyArrayDescrMethods, PyArrayMethods, PyUntypedArray, PyUntypedArrayMethods};
 use pyo3::exceptions::{PyRuntimeError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use std::cell::{Cell, RefCell};
@@ -380,10 +380,16 @@ fn explain_exact_modes<T: Label>(call: &Call<'_>, mips: usize, sparse: bool) -> 
     Ok((format!("exact {}mode by lists of labels", if sparse { "sparse " } else { "" }), call.threads(&plan.grid)))
 }
 
-/// Reads a contiguous array once, in address order: the limit that benches compare with.
+/// Reads a contiguous array once, in address order, and writes all of another one meanwhile if there is one: the limits that benches
+/// compare with.
 #[pyfunction]
-#[pyo3(signature = (img, parallel))]
-fn stream<'py>(py: Python<'py>, img: Bound<'py, PyUntypedArray>, parallel: usize) -> PyResult<u64> {
+#[pyo3(signature = (img, parallel, out=None))]
+fn stream<'py>(
+    py: Python<'py>,
+    img: Bound<'py, PyUntypedArray>,
+    parallel: usize,
+    out: Option<Bound<'py, PyArray1<u8>>>,
+) -> PyResult<u64> {
     if !img.is_contiguous() {
         return Err(PyValueError::new_err("img: accepted are contiguous arrays"));
     }
@@ -393,8 +399,13 @@ fn stream<'py>(py: Python<'py>, img: Bound<'py, PyUntypedArray>, parallel: usize
     }
     // SAFETY: a contiguous array is so many bytes from its first voxel on; the caller holds a reference.
     let voxels = unsafe { std::slice::from_raw_parts(array_of(&img).origin.cast_const(), bytes) };
+    let mut out = out.map(|out| out.try_readwrite()).transpose()?;
+    let lines = match &mut out {
+        Some(out) => memory_lines(out.as_slice_mut()?),
+        None => &mut [],
+    };
     let backend = backend_named(None)?;
-    Ok(py.detach(|| crate::stream::read(backend, voxels, parallel.max(1))))
+    Ok(py.detach(|| crate::stream::read(backend, voxels, lines, parallel.max(1))))
 }
 
 /// The backends of this processor, the best last.

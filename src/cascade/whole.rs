@@ -115,15 +115,7 @@ fn last_cell<T, S: Summand<A>, A: Sum, R: Render<T, A>, const FX: usize, const N
 }
 
 /// As [`Whole`], of cells of three columns and more of one line: the sums of a row become voxels while they are in the innermost cache.
-pub struct Lone<'a, 'o, T, A, R: Renderer> {
-    render: &'a R,
-    step: &'a Step<R::Divisor>,
-    /// Whether the sums are needed afterwards.
-    keep: bool,
-    from: &'a Panel<'a, T>,
-    level: &'a mut Level<A>,
-    out: &'a mut PanelMut<'o, T>,
-}
+pub struct Lone<'a, 'o, T, A, R: Renderer>(Whole<'a, 'o, T, A, R>);
 
 impl<'a, 'o, T: Summand<A>, A: Sum, R: Render<T, A>> Lone<'a, 'o, T, A, R> {
     /// If these are such cells, and rows of their type are so fast that a kernel call for each would count.
@@ -134,13 +126,18 @@ impl<'a, 'o, T: Summand<A>, A: Sum, R: Render<T, A>> Lone<'a, 'o, T, A, R> {
         levels: &'a mut [Level<A>],
         outs: &'a mut [PanelMut<'o, T>],
     ) -> Option<Self> {
-        let (step, level, keep, [from]) = (&steps[0], &mut levels[0], steps.len() > 1, from) else { return None };
+        let (step, level, keep) = (&steps[0], &mut levels[0], steps.len() > 1);
         let [fx, fy] = step.shape.factor;
-        let lone = T::FAST && fy == 1 && fx > 2 && T::first_step(fx, true) == fx && step.is_whole() && !level.counted;
+        let lone = T::FAST
+            && from.len() * fy == 1
+            && fx > 2
+            && T::first_step(fx, true) == fx
+            && step.is_whole()
+            && !level.counted;
         let out = outs.first_mut().filter(|_| lone)?;
         level.done = step.rows;
         level.hold(if keep { step.rows * step.cols } else { step.cols });
-        Some(Lone { render, step, keep, from, level, out })
+        Some(Lone(Whole { render, step, keep, from, level, out }))
     }
 }
 
@@ -150,11 +147,11 @@ impl<T: Summand<A>, A: Sum, R: Render<T, A>> Kernel for Lone<'_, '_, T, A, R> {
         if !T::FAST {
             unreachable!("`new` makes none");
         }
-        let Lone { render, step, keep, from, level, out } = self;
+        let Lone(Whole { render, step, keep, from, level, out }) = self;
         let (fx, mirrored) = (step.shape.factor[0], step.shape.mirrored);
-        let full = from.cols() / fx;
+        let full = from[0].cols() / fx;
         for j in 0..step.rows {
-            let line = from.line(j, j, 1, 1);
+            let line = from[0].line(j, j, 1, 1);
             let (sums, _) = level.row(if keep { j } else { 0 }, step.cols);
             if full < step.cols {
                 fold_rest(&[line], fx * full, mirrored, false, &mut sums[full], What::Value);
@@ -283,6 +280,8 @@ fn two_rows<A>(sums: &[A], cols: usize, j: usize) -> [Line<'_, A>; 2] {
 /// So many sums of a row's level are made before they are taken up. While they are, the memory is asked for nothing, so that it should be done
 /// often; but each way up has its price, which short rows of sums have to share.
 const BATCH: usize = 1600;
+/// Rows of so many sums do not share it.
+const LONG: usize = BATCH / 8;
 
 /// The rows, one by one beside last cells, which are made while their row is in the first cache.
 #[inline(always)]
@@ -358,7 +357,7 @@ impl<'a, 'o, T: Summand<A>, A: Sum, R: Render<T, A>> Two<'a, 'o, T, A, R> {
         let (render, upper) = (climb.render, &climb.steps[0]);
         let (add, ragged) = (!upper.first, cols < upper.cols);
         let cells = Fours::<T, PANELS>::new(from, rows);
-        let batch = if cols < BATCH / 8 { BATCH / cols } else { 1 };
+        let batch = if cols < LONG { BATCH / cols } else { 1 };
         for first in (0..rows).step_by(batch) {
             let ready = (first + batch).min(rows);
             let mut above = climb.outs.first_mut();

@@ -2,7 +2,7 @@
 
 use super::{CANDIDATES, Candidates, Cell, Work};
 use crate::leaders;
-use crate::simd::{Isa, Kernel, Label, Leaders};
+use crate::simd::{Isa, Kernel, Label, Leaders, rows_of};
 use std::cmp::Reverse;
 use std::ops::Range;
 
@@ -34,7 +34,7 @@ impl<T: Label> Kernel for Settle<'_, T> {
     #[inline(always)]
     fn run<I: Isa>(self, isa: I) {
         let Settle { cells, rows, width, children, fx, ends, leaders, of, out, work } = self;
-        let stride = leaders.len() / (2 * of + 1);
+        let stride = leaders.len() / rows_of(of);
         for &i in cells {
             let columns = width * i..(width * i + width).min(rows[0].len());
             let cell = Cell { rows, columns };

@@ -1,10 +1,11 @@
 //! Lines: rows of panels, read alone or side by side, and when the memory is asked for what comes after them.
 
-use super::views::Panel;
+use super::views::{Distance, Panel};
 #[cfg(target_arch = "x86_64")]
-use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+use std::arch::x86_64::{__cpuid, _MM_HINT_T0, _MM_HINT_T1, _mm_prefetch};
 use std::marker::PhantomData;
 use std::ops::Range;
+use std::sync::LazyLock;
 
 /// How far ahead memory is asked for, in bytes of all that is read at the same time: what the memory delivers in the time of a
 /// request, and as much again.
@@ -13,6 +14,17 @@ const AHEAD: usize = 8192;
 const WITHIN: usize = 2048;
 /// Rows of so many bytes are read side by side as if they were one: what is asked for meanwhile stays in the second cache.
 const BESIDE: usize = 128 << 10;
+
+/// Whether requests into the first cache queue for one of its few places, as on processors by Intel, where what is written past the caches needs
+/// these as well; on others those that find no place are dropped, and may be repeated a moment later.
+static QUEUES: LazyLock<bool> = LazyLock::new(|| {
+    #[cfg(target_arch = "x86_64")]
+    {
+        __cpuid(0).ebx == u32::from_le_bytes(*b"Genu")
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    false
+});
 
 /// A row, or a part of one, to read from one end to the other, alone or side by side with others.
 ///
@@ -24,9 +36,12 @@ pub struct Line<'a, T> {
     pub voxels: &'a [T],
     /// What is asked for when the first voxel is read.
     ahead: *const i8,
-    /// Of how many lines that lie one behind the other this is one, and which: they share the requests.
-    of: usize,
-    which: usize,
+    /// Of how many lines that lie one behind the other this is one, and which: they share the requests. Small numbers, because lines are
+    /// moved about for every row.
+    of: u16,
+    which: u16,
+    /// Whether it is asked for once, and no further than into the second cache.
+    once: bool,
 }
 
 impl<T> Clone for Line<'_, T> {
@@ -41,29 +56,48 @@ impl<'a, T> Line<'a, T> {
     /// A row that is in cache.
     #[inline(always)]
     pub fn here(voxels: &'a [T]) -> Self {
-        Line { voxels, ahead: voxels.as_ptr().cast(), of: 1, which: 0 }
+        Line { voxels, ahead: voxels.as_ptr().cast(), of: 1, which: 0, once: false }
     }
 
     /// The voxels `part` of it.
     #[inline(always)]
     pub fn part(self, part: Range<usize>) -> Self {
-        let ahead = self.ahead.wrapping_add(self.of * part.start * size_of::<T>());
+        let ahead = self.ahead.wrapping_add(usize::from(self.of) * part.start * size_of::<T>());
         Line { voxels: &self.voxels[part], ahead, ..self }
     }
 
     /// Asks for its share of what comes after the `bytes` at voxel `i` (of this line, and of those it is read with).
     #[inline(always)]
-    pub fn announce(&self, i: usize, bytes: usize) {
-        ask(self.ahead.wrapping_add(self.of * i * size_of::<T>() + self.which * bytes), bytes);
+    fn ask<const SECOND: bool>(&self, i: usize, bytes: usize) {
+        let (of, which) = (usize::from(self.of), usize::from(self.which));
+        ask::<SECOND>(self.ahead.wrapping_add(of * i * size_of::<T>() + which * bytes), bytes);
     }
 
     /// The voxels, after asking for all that comes after them: for loops that cannot do it on the way.
     #[inline(always)]
     pub fn announced(self) -> &'a [T] {
         if self.ahead != self.voxels.as_ptr().cast() {
-            self.announce(0, size_of_val(self.voxels));
+            self.ask::<false>(0, size_of_val(self.voxels));
         }
         self.voxels
+    }
+}
+
+/// Asks for what comes after the `bytes` at voxel `i` of lines that are read together.
+#[inline(always)]
+pub fn announce<T>(lines: &[Line<'_, T>], i: usize, bytes: usize) {
+    if lines[0].once {
+        lines.iter().for_each(|line| line.ask::<true>(i, bytes));
+    } else {
+        lines.iter().for_each(|line| line.ask::<false>(i, bytes));
+    }
+}
+
+/// The same once more, where that helps.
+#[inline(always)]
+pub fn announce_again<T>(lines: &[Line<'_, T>], i: usize, bytes: usize) {
+    if !lines[0].once {
+        lines.iter().for_each(|line| line.ask::<false>(i, bytes));
     }
 }
 
@@ -73,21 +107,24 @@ impl<'a, T> Panel<'a, T> {
     #[inline(always)]
     pub fn line(&self, j: usize, first: usize, count: usize, panels: usize) -> Line<'a, T> {
         let (voxels, row) = (self.row(j), self.cols * size_of::<T>());
-        if !self.distant {
+        if self.distance == Distance::Here {
             return Line::here(voxels);
         }
         let (side, ahead) = ((count - 1) * row, AHEAD / panels);
+        // Those of several panels come from as many places, which the processor doesn't follow by itself.
+        let once = panels == 1 && self.distance == Distance::Beyond && *QUEUES;
         // Less than a line of memory may be between the rows, and channels lie within one another.
         let reach = self.cols as isize + (64 / size_of::<T>()) as isize;
-        if ((1..reach).contains(&self.pitch) || self.rows == 1) && side <= BESIDE {
+        let together = ((1..reach).contains(&self.pitch) || self.rows == 1) && side <= BESIDE;
+        if let (true, Ok(of), Ok(which)) = (together, count.try_into(), (j - first).try_into()) {
             // The rows lie one behind the other, and so does what comes next.
             let ahead = self.row(first).as_ptr().cast::<i8>().wrapping_add(ahead + side);
-            return Line { voxels, ahead, of: count, which: j - first };
+            return Line { voxels, ahead, of, which, once };
         }
         let next = self.pitch.wrapping_mul((count * ahead.div_ceil(count * row) * size_of::<T>()) as isize);
         // In short rows too much of the next ones would never be asked for.
         let offset = if row > 2 * WITHIN { WITHIN as isize } else { next };
-        Line { voxels, ahead: voxels.as_ptr().cast::<i8>().wrapping_offset(offset), of: 1, which: 0 }
+        Line { voxels, ahead: voxels.as_ptr().cast::<i8>().wrapping_offset(offset), of: 1, which: 0, once }
     }
 }
 
@@ -178,6 +215,8 @@ pub struct Fours<'a, T, const PANELS: usize> {
     pitch: isize,
     /// Of how many rows that lie one behind the other each is one: four or one.
     of: usize,
+    /// As of each line.
+    once: bool,
     cols: usize,
     left: usize,
     lent: PhantomData<&'a [T]>,
@@ -197,7 +236,8 @@ impl<'a, T, const PANELS: usize> Fours<'a, T, PANELS> {
             origins: first.map(|line| line.voxels.as_ptr()),
             ahead: first.map(|line| line.ahead),
             pitch: panels[0].pitch,
-            of: first[0].of,
+            of: first[0].of.into(),
+            once: first[0].once,
             cols: panels[0].cols,
             left: fours,
             lent: PhantomData,
@@ -235,25 +275,48 @@ impl<'a, T, const PANELS: usize> Fours<'a, T, PANELS> {
         self.origins[panel].wrapping_offset(self.pitch.wrapping_mul(row as isize)).wrapping_add(i)
     }
 
-    /// As [`Line::announce`], of the first four rows of each panel.
+    /// As [`announce`], of the first four rows of each panel.
     #[inline(always)]
     pub fn announce(&self, i: usize, bytes: usize) {
+        if self.once {
+            self.ask::<true>(i, bytes);
+        } else {
+            self.ask::<false>(i, bytes);
+        }
+    }
+
+    /// As [`announce_again`].
+    #[inline(always)]
+    pub fn announce_again(&self, i: usize, bytes: usize) {
+        if !self.once {
+            self.ask::<false>(i, bytes);
+        }
+    }
+
+    #[inline(always)]
+    fn ask<const SECOND: bool>(&self, i: usize, bytes: usize) {
         let row = if self.of == 1 { self.pitch.wrapping_mul(size_of::<T>() as isize) } else { bytes as isize };
         for ahead in self.ahead {
             let at = ahead.wrapping_add(self.of * i * size_of::<T>());
             for k in 0..4 {
-                ask(at.wrapping_offset(row.wrapping_mul(k)), bytes);
+                ask::<SECOND>(at.wrapping_offset(row.wrapping_mul(k)), bytes);
             }
         }
     }
 }
 
-/// Asks for the lines of the memory at `bytes` bytes.
+/// Asks for the lines of the memory at `bytes` bytes, into the first cache or only into the `SECOND`.
 #[inline(always)]
-fn ask(at: *const i8, bytes: usize) {
+fn ask<const SECOND: bool>(at: *const i8, bytes: usize) {
     #[cfg(target_arch = "x86_64")]
     for line in (0..bytes).step_by(64) {
-        // SAFETY: a hint, which reads nothing; the address may be anywhere.
-        unsafe { _mm_prefetch::<_MM_HINT_T0>(at.wrapping_add(line)) };
+        // SAFETY: hints, which read nothing; the address may be anywhere.
+        unsafe {
+            if SECOND {
+                _mm_prefetch::<_MM_HINT_T1>(at.wrapping_add(line));
+            } else {
+                _mm_prefetch::<_MM_HINT_T0>(at.wrapping_add(line));
+            }
+        }
     }
 }

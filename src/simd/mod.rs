@@ -28,7 +28,7 @@ use lines::{CellLines, Fours, Line};
 use std::ops::Add;
 use std::sync::OnceLock;
 use two_floats::TwoFloats;
-use views::{Cut, PanelMut, Rise, Row, Voxel};
+use views::{Cut, MemoryLine, PanelMut, Rise, Row, Voxel};
 
 /// A loop over voxels, written once and compiled for every instruction set.
 ///
@@ -297,10 +297,10 @@ pub trait Isa: Copy {
         0
     }
 
-    /// The exclusive or of all words.
+    /// The exclusive or of all words; something is written to every line of `out` meanwhile.
     #[inline(always)]
-    fn mix(self, words: &[u64]) -> u64 {
-        scalar::mix(words)
+    fn mix(self, words: Line<'_, u64>, out: &mut [MemoryLine]) -> u64 {
+        scalar::mix(words.voxels, out)
     }
 
     /// The labels of the first `n` voxels, unless they are too many: whether they are not.

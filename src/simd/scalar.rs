@@ -2,6 +2,7 @@
 //! what every twin is tested against.
 
 use super::lines::Line;
+use super::views::{MemoryLine, WORDS};
 use super::{Adjacent, Cells, Found, Label, PACKED, Rule, Told, Widen, rows_of};
 use std::ops::Div;
 
@@ -127,8 +128,10 @@ where
 
 /// The exclusive or of all words.
 #[inline(always)]
-pub fn mix(words: &[u64]) -> u64 {
-    words.iter().fold(0, |mixed, word| mixed ^ word)
+pub fn mix(words: &[u64], out: &mut [MemoryLine]) -> u64 {
+    let mixed = words.iter().fold(0, |mixed, word| mixed ^ word);
+    out.fill(MemoryLine([mixed; WORDS]));
+    mixed
 }
 
 /// The labels of a cell of up to 64 voxels, the first one first: whether there was room for them.

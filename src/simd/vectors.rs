@@ -13,7 +13,9 @@ mod look;
 mod means;
 mod modes;
 mod rows;
+mod set;
 mod steps;
+pub mod tables;
 
 pub use columns::{byte_cells, cells_of_sums, wide_cells};
 pub use extrema::extrema;
@@ -25,10 +27,11 @@ pub use means::{finish_two, finish_up, narrow};
 pub use modes::modes;
 pub use rows::next;
 use rows::{Out, Padded};
+pub use set::VectorSet;
 pub use steps::every;
 
-use super::lines::Line;
-use super::views::Voxel;
+use super::lines::{Line, announce};
+use super::views::{MemoryLine, Voxel, WORDS};
 use super::{Halving, Label};
 
 /// A vector register.
@@ -173,10 +176,52 @@ pub unsafe fn mix<V: Vector>(words: &[u64]) -> (u64, usize) {
             mixed[2] = mixed[2].xor(V::load(at.add(2 * lanes)));
             mixed[3] = mixed[3].xor(V::load(at.add(3 * lanes)));
         }
-        let mut words = [0; 8];
-        mixed[0].xor(mixed[1]).xor(mixed[2].xor(mixed[3])).store(words.as_mut_ptr());
-        (words.into_iter().fold(0, |mixed, word| mixed ^ word), full)
+        (folded(mixed[0].xor(mixed[1]).xor(mixed[2].xor(mixed[3]))), full)
     }
+}
+
+/// As [`mix`], and writes every line of `out` past the caches, each after the same number of lines of words.
+///
+/// # Safety
+/// Needs the instructions.
+#[inline(always)]
+pub unsafe fn mix_and_write<V: Vector>(line: Line<'_, u64>, out: &mut [MemoryLine]) -> (u64, usize) {
+    const { assert!(WORDS * 8 / V::BYTES <= 2) };
+    let words = line.voxels;
+    let (lanes, each) = (V::BYTES / 8, words.len() / WORDS / out.len());
+    let full = each * out.len() * WORDS;
+    // SAFETY: `each` lines of words for every one of `out`, by `full`; lines are one vector or two.
+    unsafe {
+        let mut all = V::zero();
+        for (k, to) in out.iter_mut().enumerate() {
+            let (from, to) = (words.as_ptr().add(k * each * WORDS), to.0.as_mut_ptr());
+            announce(&[line], k * each * WORDS, each * size_of::<MemoryLine>());
+            let (mut first, mut last) = (V::zero(), V::zero());
+            for at in (0..each * WORDS).step_by(WORDS) {
+                first = first.xor(V::load(from.add(at)));
+                last = last.xor(V::load(from.add(at + WORDS - lanes)));
+            }
+            first.stream(to);
+            if lanes < WORDS {
+                last.stream(to.add(lanes));
+                all = all.xor(last);
+            }
+            all = all.xor(first);
+        }
+        (folded(all), full)
+    }
+}
+
+/// The exclusive or of the words of a vector.
+///
+/// # Safety
+/// Needs the instructions.
+#[inline(always)]
+unsafe fn folded<V: Vector>(mixed: V) -> u64 {
+    let mut words = [0; 8];
+    // SAFETY: the caller has the instructions; a vector has up to eight words.
+    unsafe { mixed.store(words.as_mut_ptr()) };
+    words.into_iter().fold(0, |mixed, word| mixed ^ word)
 }
 
 /// The length of the lines, which is the same.
@@ -194,10 +239,4 @@ unsafe fn set_or_add<S: Sums, A, const ADD: bool>(to: *mut A, sums: S::V) {
         let sums = if ADD { S::plus(S::V::load(to), sums) } else { sums };
         sums.store(to);
     }
-}
-
-/// Asks for the same once more: requests that find the processor's list of them full are dropped, and a moment later there is room.
-#[inline(always)]
-fn again<T>(lines: &[Line<'_, T>], i: usize, bytes: usize) {
-    lines.iter().for_each(|line| line.announce(i, bytes));
 }

@@ -72,6 +72,17 @@ pub struct Extent {
     pub stride: isize,
 }
 
+/// Where the rows of a panel are until they are read.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Distance {
+    /// In the inner caches.
+    Here,
+    /// In the memory, or in a cache that others share.
+    Away,
+    /// In the memory: no cache holds the volume that they are part of.
+    Beyond,
+}
+
 /// Rows to read: `rows` rows of `cols` voxels, `pitch` voxels apart.
 #[derive(Clone, Copy)]
 pub struct Panel<'a, T> {
@@ -79,8 +90,7 @@ pub struct Panel<'a, T> {
     pub(super) pitch: isize,
     pub(super) rows: usize,
     pub(super) cols: usize,
-    /// Whether the rows are still in memory rather than in cache.
-    pub(super) distant: bool,
+    pub(super) distance: Distance,
     lent: PhantomData<&'a [T]>,
 }
 
@@ -89,7 +99,7 @@ impl<'a, T> Panel<'a, T> {
     #[inline]
     pub fn dense(voxels: &'a [T], cols: usize) -> Self {
         let rows = voxels.len() / cols.max(1);
-        Panel { origin: voxels.as_ptr(), pitch: cols as isize, rows, cols, distant: false, lent: PhantomData }
+        Panel { origin: voxels.as_ptr(), pitch: cols as isize, rows, cols, distance: Distance::Here, lent: PhantomData }
     }
 
     /// Whether it has the shape and the pitch of another: a panel that is lent may stand beside one that had to be gathered.
@@ -293,6 +303,20 @@ pub(super) fn fits<T>(axes: &[Extent], len: usize) -> bool {
         reach.checked_add(axis.len.checked_sub(1)?.checked_mul(steps)?)
     });
     reach.is_some_and(|reach| reach <= len)
+}
+
+/// Words of a line of the memory.
+pub const WORDS: usize = 8;
+
+/// A line of the memory.
+#[derive(Clone, Debug, Default, PartialEq)]
+#[repr(align(64))]
+pub struct MemoryLine(pub [u64; WORDS]);
+
+/// The whole lines of a slice.
+pub fn memory_lines(bytes: &mut [u8]) -> &mut [MemoryLine] {
+    // SAFETY: any bytes are words.
+    unsafe { bytes.align_to_mut().1 }
 }
 
 /// The aligned 64-bit words of a slice.

@@ -1,6 +1,7 @@
 //! Labels in vectors, and numbers with an order.
 
 use super::mend;
+use crate::simd::vectors::tables::orders;
 use crate::simd::vectors::{Lanes, Order};
 use std::arch::x86_64::*;
 
@@ -176,26 +177,8 @@ lanes!(
     |a, b| { (_mm256_unpacklo_epi64(a, b), _mm256_unpackhi_epi64(a, b)) }
 );
 
-macro_rules! orders {
-    ($($name:ident, $lanes:ident, |$a:ident, $b:ident| $least:expr, $greatest:expr;)*) => {$(
-        pub struct $name;
-
-        impl Order for $name {
-            type Lanes = $lanes;
-            #[inline(always)]
-            unsafe fn least($a: __m256i, $b: __m256i) -> __m256i {
-                // SAFETY: the caller has AVX2.
-                unsafe { $least }
-            }
-            #[inline(always)]
-            unsafe fn greatest($a: __m256i, $b: __m256i) -> __m256i {
-                // SAFETY: the caller has AVX2.
-                unsafe { $greatest }
-            }
-        }
-    )*};
-}
 orders! {
+    __m256i;
     U8Order, Bytes, |a, b| _mm256_min_epu8(a, b), _mm256_max_epu8(a, b);
     I8Order, Bytes, |a, b| _mm256_min_epi8(a, b), _mm256_max_epi8(a, b);
     U16Order, Words, |a, b| _mm256_min_epu16(a, b), _mm256_max_epu16(a, b);

@@ -16,12 +16,8 @@ pub use sums::{
     TwoFloatsSums, U8Pairs, U16Pairs, U32Pairs, U64Pairs, WordSums,
 };
 
-use super::lines::{CellLines, Fours, Line};
-use super::vectors::{self, Octets, Vector};
-use super::views::{Cut, PanelMut, Rise, Row, Voxel};
-use super::{
-    Adjacent, Cells, Comparable, Found, Halving, Isa, Kernel, Label, MergeLeaders, PIECE, Told, Widen, scalar,
-};
+use super::vectors::{Octets, Vector, VectorSet};
+use super::{Adjacent, Comparable, Kernel, Label, Widen};
 use std::arch::x86_64::*;
 
 /// Proof that this processor has AVX2: only [`Avx2::detect`] makes one.
@@ -46,214 +42,15 @@ impl Avx2 {
     }
 }
 
-impl Isa for Avx2 {
-    const VECTORS: bool = true;
-
-    #[inline(always)]
-    fn sums<T: Widen, const FX: usize, const ADD: bool, const COUNT: bool>(
-        self,
-        lines: &[Line<'_, T>],
-        sums: &mut [T::Wide],
-    ) {
-        // SAFETY: `self` is the proof that the instructions are there.
-        let done = unsafe { vectors::sums::<T::Avx2, FX, ADD, COUNT>(lines, sums) };
-        if done < sums.len() {
-            scalar::rest_of_sums::<T, FX, ADD, COUNT>(lines, sums, done);
-        }
-    }
-
-    #[inline(always)]
-    fn wider_sums<T: Widen<Wide: Widen>, const FX: usize, const ADD: bool, const COUNT: bool>(
-        self,
-        lines: &[Line<'_, T>],
-        sums: &mut [<T::Wide as Widen>::Wide],
-    ) {
-        // SAFETY: `self` is the proof that the instructions are there.
-        let done = unsafe { vectors::wider_sums::<T::Avx2, <T::Wide as Widen>::Avx2, FX, ADD, COUNT>(lines, sums) };
-        if done < sums.len() {
-            scalar::rest_of_wider_sums::<T, FX, ADD, COUNT>(lines, sums, done);
-        }
-    }
-
-    #[inline(always)]
-    fn cells_of_sums<A: Adjacent, const ADD: bool>(self, line: Line<'_, A>, fx: usize, sums: &mut [A]) -> usize {
-        // SAFETY: `self` is the proof that the instructions are there.
-        unsafe { vectors::cells_of_sums::<A::Avx2, A, ADD>(line, fx, sums) }
-    }
-
-    #[inline(always)]
-    fn wide_cells<T: Widen, const ADD: bool>(self, line: Line<'_, T>, fx: usize, sums: &mut [T::Wide]) -> usize {
-        // SAFETY: `self` is the proof that the instructions are there.
-        unsafe { vectors::wide_cells::<T::Avx2, ADD>(line, fx, sums) }
-    }
-
-    #[inline(always)]
-    fn byte_cells<const ADD: bool>(self, line: Line<'_, u8>, fx: usize, sums: &mut [u16]) -> usize {
-        // SAFETY: `self` is the proof that the instructions are there.
-        unsafe { vectors::byte_cells::<__m256i, ADD>(line, fx, sums) }
-    }
-
-    #[inline(always)]
-    fn adjacent_sums<A: Adjacent, const ADD: bool>(self, lines: &[Line<'_, A>], sums: &mut [A]) {
-        // SAFETY: `self` is the proof that the instructions are there.
-        let done = unsafe { vectors::adjacent_sums::<A::Avx2, A, ADD>(lines, sums) };
-        if done < sums.len() {
-            scalar::rest_of_adjacent_sums::<A, ADD>(lines, sums, done);
-        }
-    }
-
-    #[inline(always)]
-    fn narrow<T: Widen>(self, sums: &[T::Wide], by: Halving, out: Row<'_, T>) -> usize {
-        // SAFETY: `self` is the proof that the instructions are there.
-        unsafe { vectors::narrow::<T::Avx2>(sums, by, out) }
-    }
-
-    #[inline(always)]
-    fn finish_cells<T: Widen, const FX: usize, const N: usize, const SPARSE: bool>(
-        self,
-        cells: CellLines<'_, T, N>,
-        cut: Cut,
-        sums: &mut PanelMut<'_, T::Wide>,
-        counts: &mut PanelMut<'_, T::Wide>,
-        by: Halving,
-        out: &mut PanelMut<'_, T>,
-    ) -> usize {
-        // SAFETY: `self` is the proof that the instructions are there.
-        unsafe {
-            let done = if SPARSE { 0 } else { vectors::finish_two_rows::<T::Avx2, FX, N>(cells, cut, sums, by, out) };
-            if done > 0 {
-                return done;
-            }
-            vectors::finish_cells::<T::Avx2, FX, N, SPARSE>(cells, cut, sums, counts, by, out)
-        }
-    }
-
-    #[inline(always)]
-    fn finish_up<T: Widen, const FX: usize>(
-        self,
-        rise: &mut Rise<'_, T::Wide>,
-        add: bool,
-        by: Halving,
-        out: Option<&mut PanelMut<'_, T>>,
-        first: usize,
-    ) -> usize {
-        // SAFETY: `self` is the proof that the instructions are there.
-        unsafe { vectors::finish_up::<T::Avx2, FX>(rise, add, by, out, first) }
-    }
-
-    #[inline(always)]
-    fn finish_two<T: Widen, const FX: usize, const PANELS: usize, const SPARSE: bool>(
-        self,
-        cells: Fours<'_, T, PANELS>,
-        cut: Cut,
-        add: bool,
-        sums: &mut PanelMut<'_, T::Wide>,
-        counts: &mut PanelMut<'_, T::Wide>,
-        by: [Halving; 2],
-        out: &mut PanelMut<'_, T>,
-        above: Option<&mut PanelMut<'_, T>>,
-    ) -> usize {
-        // SAFETY: `self` is the proof that the instructions are there.
-        unsafe { vectors::finish_two::<T::Avx2, FX, PANELS, SPARSE>(cells, cut, add, sums, counts, by, out, above) }
-    }
-
-    #[inline(always)]
-    fn extrema<K: Comparable, T: Voxel, A: Voxel, const FX: usize, const ADD: bool, const MAX: bool, const N: usize>(
-        self,
-        lines: &[Line<'_, T>; N],
-        ends: &mut [A],
-        out: Option<Row<'_, T>>,
-    ) -> usize {
-        // SAFETY: `self` is the proof that the instructions are there.
-        unsafe { vectors::extrema::<K::Avx2, T, A, FX, ADD, MAX, N>(lines, ends, out) }
-    }
-
-    #[inline(always)]
-    fn every<T: Voxel, const STEP: usize>(self, line: Line<'_, u8>, row: &mut [T]) -> usize {
-        // SAFETY: `self` is the proof that the instructions are there.
-        unsafe { vectors::every::<__m256i, T, STEP>(line, row) }
-    }
-
-    #[inline(always)]
-    fn mix(self, words: &[u64]) -> u64 {
-        // SAFETY: `self` is the proof that the instructions are there.
-        let (mixed, done) = unsafe { vectors::mix::<__m256i>(words) };
-        mixed ^ scalar::mix(&words[done..])
-    }
-
-    #[inline(always)]
-    fn tell_apart<T: Label>(self, cell: &[T; PIECE], n: usize, found: &mut Found<T>) -> bool {
-        // SAFETY: `self` is the proof that the instructions are there.
-        unsafe { vectors::tell_apart::<T::Avx2>(cell, n, found) }
-    }
-
-    #[inline(always)]
-    fn find<T: Label, const N: usize>(self, voxels: &[T], n: usize, labels: &[T; N]) -> [u64; N] {
-        // SAFETY: `self` is the proof that the instructions are there.
-        let found = unsafe { vectors::find::<T::Avx2, N>(voxels, n, labels) };
-        found.unwrap_or_else(|| scalar::find(&voxels[..n], labels))
-    }
-
-    #[inline(always)]
-    fn count_rows<T: Label, const N: usize>(
-        self,
-        rows: &[&[T]],
-        first: usize,
-        width: usize,
-        labels: &[T; N],
-    ) -> Option<[u64; N]> {
-        // SAFETY: `self` is the proof that the instructions are there.
-        unsafe { vectors::count_rows::<T::Avx2, N>(rows, first, width, labels) }
-    }
-
-    #[inline(always)]
-    fn compare<T: Label>(self, lines: &[Line<'_, T>], differs: &mut [u64], changes: &mut [u64]) {
-        // SAFETY: `self` is the proof that the instructions are there.
-        if !unsafe { vectors::compare::<T::Avx2>(lines, differs, changes) } {
-            scalar::compare(lines, differs, changes);
-        }
-    }
-
-    #[inline(always)]
-    fn modes<T: Label>(self, cells: Cells<'_, T>, mut out: Row<'_, T>, mut told: Told<'_, T>) {
-        // SAFETY: `self` is the proof that the instructions are there.
-        let done = unsafe { vectors::modes::<T::Avx2>(cells, out.part(0..out.voxels.len()), told.part()) };
-        scalar::modes(cells, out.voxels, told, done);
-    }
-
-    #[inline(always)]
-    fn merge_leaders<T: Label, const OF: usize, const K: usize>(self, merge: MergeLeaders<'_, T>) {
-        // SAFETY: `self` is the proof that the instructions are there.
-        unsafe { vectors::merge_leaders::<T::Avx2, OF, K>(merge) }
-    }
-
-    #[inline(always)]
-    fn divide_u16(self, sums: &[u16], counts: &[u16], out: &mut [u8]) {
-        // SAFETY: `self` is the proof that AVX2 is there.
-        let done = unsafe { cells::walk_divide(sums, counts, out) };
-        scalar::divide(&sums[done..], &counts[done..], &mut out[done..]);
-    }
-
-    #[inline(always)]
-    fn divide_u32(self, sums: &[u32], counts: &[u32], out: &mut [u16]) {
-        // SAFETY: `self` is the proof that AVX2 is there.
-        let done = unsafe { cells::walk_divide_u32(sums, counts, out) };
-        scalar::divide(&sums[done..], &counts[done..], &mut out[done..]);
-    }
-
-    #[inline(always)]
-    fn divide_all_u16(self, sums: &[u16], by: u16, out: &mut [u8]) {
-        // SAFETY: `self` is the proof that AVX2 is there.
-        let done = unsafe { cells::walk_divide_all(sums, by, out) };
-        scalar::divide_all(&sums[done..], by, &mut out[done..]);
-    }
-
-    #[inline(always)]
-    fn divide_all_u32(self, sums: &[u32], by: u32, out: &mut [u16]) {
-        // SAFETY: `self` is the proof that AVX2 is there.
-        let done = unsafe { cells::walk_divide_all_u32(sums, by, out) };
-        scalar::divide_all(&sums[done..], by, &mut out[done..]);
-    }
+// SAFETY: `detect` asks for all of them.
+unsafe impl VectorSet for Avx2 {
+    type V = __m256i;
+    type Sums<A: Adjacent> = A::Avx2;
+    type Pairs<T: Widen> = T::Avx2;
+    type Order<K: Comparable> = K::Avx2;
+    type Lanes<T: Label> = T::Avx2;
+    type Half = Self;
+    const HALVES: bool = false;
 }
 
 impl Vector for __m256i {

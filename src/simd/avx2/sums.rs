@@ -4,29 +4,12 @@ use super::mend;
 use crate::simd::Halving;
 use crate::simd::halves::Halves;
 use crate::simd::two_floats::TwoFloats;
+use crate::simd::vectors::tables::{halvings, pairs, sums};
 use crate::simd::vectors::{Pairs, Sums};
 use std::arch::x86_64::*;
 
-macro_rules! sums {
-    ($($name:ident, |$a:ident, $b:ident| $plus:expr, $adjacent:expr;)*) => {$(
-        pub struct $name;
-
-        impl Sums for $name {
-            type V = __m256i;
-            #[inline(always)]
-            unsafe fn plus($a: __m256i, $b: __m256i) -> __m256i {
-                // SAFETY: the caller has AVX2.
-                unsafe { $plus }
-            }
-            #[inline(always)]
-            unsafe fn adjacent($a: __m256i, $b: __m256i) -> __m256i {
-                // SAFETY: the caller has AVX2.
-                unsafe { $adjacent }
-            }
-        }
-    )*};
-}
 sums! {
+    __m256i;
     WordSums, |a, b| _mm256_add_epi16(a, b), mend(_mm256_hadd_epi16(a, b));
     DoubleSums, |a, b| _mm256_add_epi32(a, b), mend(_mm256_hadd_epi32(a, b));
     QuadSums, |a, b| _mm256_add_epi64(a, b),
@@ -39,54 +22,9 @@ sums! {
         mend(_mm256_castpd_si256(_mm256_hadd_pd(_mm256_castsi256_pd(a), _mm256_castsi256_pd(b))));
 }
 
-macro_rules! pairs {
-    ($($name:ident, $voxel:ty, $wide:ty, $sums:ident, |$v:ident| $pairs:expr, $occupied:expr, $widen:ident,
-        |$low:ident, $high:ident, $by:ident| $narrow:expr $(, $quotients:ident)?;)*) => {$(
-        pub struct $name;
-
-        impl Pairs for $name {
-            type Sums = $sums;
-            type Voxel = $voxel;
-            type Wide = $wide;
-            #[inline(always)]
-            unsafe fn pairs($v: __m256i) -> __m256i {
-                // SAFETY: the caller has AVX2.
-                unsafe { $pairs }
-            }
-            #[inline(always)]
-            unsafe fn occupied($v: __m256i) -> __m256i {
-                // SAFETY: the caller has AVX2.
-                unsafe { $occupied }
-            }
-            #[inline(always)]
-            unsafe fn widen(v: __m256i) -> (__m256i, __m256i) {
-                // SAFETY: the caller has AVX2.
-                unsafe { ($widen(_mm256_castsi256_si128(v)), $widen(_mm256_extracti128_si256::<1>(v))) }
-            }
-            #[inline(always)]
-            unsafe fn narrow($low: __m256i, $high: __m256i, $by: Halving) -> __m256i {
-                // SAFETY: the caller has AVX2.
-                unsafe { $narrow }
-            }
-            const DIVIDES: bool = {
-                let named: &[&str] = &[$(stringify!($quotients))?];
-                !named.is_empty()
-            };
-            #[inline(always)]
-            unsafe fn quotients(low: __m256i, high: __m256i, few: __m256i, more: __m256i) -> __m256i {
-                // SAFETY: the caller has AVX2.
-                $(return unsafe { $quotients(low, high, few, more) };)?
-                #[allow(unreachable_code)]
-                {
-                    let _ = (low, high, few, more);
-                    unreachable!("not divided in vectors")
-                }
-            }
-        }
-    )*};
-}
 // Occupied: the lesser of the bits and 1.
 pairs! {
+    __m256i, |v| (_mm256_castsi256_si128(v), _mm256_extracti128_si256::<1>(v));
     // 255 + 255 is far below the saturation at 32767.
     U8Pairs, u8, u16, WordSums, |v| _mm256_maddubs_epi16(v, _mm256_set1_epi8(1)), _mm256_min_epu8(v, _mm256_set1_epi8(1)),
         _mm256_cvtepu8_epi16, |low, high, by| {
@@ -135,25 +73,8 @@ fn pack_quads(a: __m256i, b: __m256i) -> __m256i {
     _mm256_castps_si256(_mm256_shuffle_ps::<0b10_00_10_00>(a, b))
 }
 
-macro_rules! halvings {
-    ($($name:ident, $sign:ident, $shift:ident, $add:ident, $set:ident as $t:ty;)*) => {$(
-        /// Sums by a power of two.
-        #[inline]
-        #[target_feature(enable = "avx2")]
-        fn $name(v: __m256i, by: Halving) -> __m256i {
-            let (part, mask) = halvings!($sign by, $t);
-            let more = _mm256_and_si256($shift(v, _mm_cvtsi32_si128(part as i32)), $set(mask as $t));
-            $shift($add($add(v, $set(by.bias() as $t)), more), _mm_cvtsi32_si128(by.shift as i32))
-        }
-    )*};
-    (signed $by:ident, $t:ty) => {
-        $by.signed(<$t>::BITS)
-    };
-    (unsigned $by:ident, $t:ty) => {
-        $by.unsigned()
-    };
-}
 halvings! {
+    "avx2", __m256i, _mm256_and_si256;
     signed_words, signed, _mm256_sra_epi16, _mm256_add_epi16, _mm256_set1_epi16 as i16;
     signed_doubles, signed, _mm256_sra_epi32, _mm256_add_epi32, _mm256_set1_epi32 as i32;
     unsigned_words, unsigned, _mm256_srl_epi16, _mm256_add_epi16, _mm256_set1_epi16 as i16;

@@ -1,6 +1,7 @@
 //! Labels in vectors, and numbers with an order.
 
 use super::{bytes, doubles, quads, words};
+use crate::simd::vectors::tables::orders;
 use crate::simd::vectors::{Lanes, Order};
 use std::arch::x86_64::*;
 
@@ -153,26 +154,8 @@ lanes!(
     _mm512_mask_blend_epi64
 );
 
-macro_rules! orders {
-    ($($name:ident, $lanes:ident, |$a:ident, $b:ident| $least:expr, $greatest:expr;)*) => {$(
-        pub struct $name;
-
-        impl Order for $name {
-            type Lanes = $lanes;
-            #[inline(always)]
-            unsafe fn least($a: __m512i, $b: __m512i) -> __m512i {
-                // SAFETY: the caller has AVX-512.
-                unsafe { $least }
-            }
-            #[inline(always)]
-            unsafe fn greatest($a: __m512i, $b: __m512i) -> __m512i {
-                // SAFETY: the caller has AVX-512.
-                unsafe { $greatest }
-            }
-        }
-    )*};
-}
 orders! {
+    __m512i;
     U8Order, Bytes, |a, b| _mm512_min_epu8(a, b), _mm512_max_epu8(a, b);
     I8Order, Bytes, |a, b| _mm512_min_epi8(a, b), _mm512_max_epi8(a, b);
     U16Order, Words, |a, b| _mm512_min_epu16(a, b), _mm512_max_epu16(a, b);

@@ -4,30 +4,13 @@ use super::{doubles, mend, quads, words};
 use crate::simd::Halving;
 use crate::simd::halves::Halves;
 use crate::simd::two_floats::TwoFloats;
+use crate::simd::vectors::tables::{halvings, pairs, sums};
 use crate::simd::vectors::{Pairs, Sums};
 use std::arch::x86_64::*;
 
-macro_rules! sums {
-    ($($name:ident, |$a:ident, $b:ident| $plus:expr, $adjacent:expr;)*) => {$(
-        pub struct $name;
-
-        impl Sums for $name {
-            type V = __m512i;
-            #[inline(always)]
-            unsafe fn plus($a: __m512i, $b: __m512i) -> __m512i {
-                // SAFETY: the caller has AVX-512.
-                unsafe { $plus }
-            }
-            #[inline(always)]
-            unsafe fn adjacent($a: __m512i, $b: __m512i) -> __m512i {
-                // SAFETY: the caller has AVX-512.
-                unsafe { $adjacent }
-            }
-        }
-    )*};
-}
 // Neighbours of words and doubles: added up in the lower of their two places, which are then joined.
 sums! {
+    __m512i;
     WordSums, |a, b| _mm512_add_epi16(a, b),
         words::<false>(_mm512_add_epi16(a, _mm512_srli_epi32::<16>(a)), _mm512_add_epi16(b, _mm512_srli_epi32::<16>(b)));
     DoubleSums, |a, b| _mm512_add_epi32(a, b),
@@ -40,54 +23,9 @@ sums! {
     FloatSums, |a, b| add_floats(a, b), add_floats(quads::<false>(a, b), quads::<true>(a, b));
 }
 
-macro_rules! pairs {
-    ($($name:ident, $voxel:ty, $wide:ty, $sums:ident, |$v:ident| $pairs:expr, $occupied:expr, $widen:ident,
-        |$low:ident, $high:ident, $by:ident| $narrow:expr $(, $quotients:ident)?;)*) => {$(
-        pub struct $name;
-
-        impl Pairs for $name {
-            type Sums = $sums;
-            type Voxel = $voxel;
-            type Wide = $wide;
-            #[inline(always)]
-            unsafe fn pairs($v: __m512i) -> __m512i {
-                // SAFETY: the caller has AVX-512.
-                unsafe { $pairs }
-            }
-            #[inline(always)]
-            unsafe fn occupied($v: __m512i) -> __m512i {
-                // SAFETY: the caller has AVX-512.
-                unsafe { $occupied }
-            }
-            #[inline(always)]
-            unsafe fn widen(v: __m512i) -> (__m512i, __m512i) {
-                // SAFETY: the caller has AVX-512.
-                unsafe { ($widen(_mm512_castsi512_si256(v)), $widen(_mm512_extracti64x4_epi64::<1>(v))) }
-            }
-            #[inline(always)]
-            unsafe fn narrow($low: __m512i, $high: __m512i, $by: Halving) -> __m512i {
-                // SAFETY: the caller has AVX-512.
-                unsafe { $narrow }
-            }
-            const DIVIDES: bool = {
-                let named: &[&str] = &[$(stringify!($quotients))?];
-                !named.is_empty()
-            };
-            #[inline(always)]
-            unsafe fn quotients(low: __m512i, high: __m512i, few: __m512i, more: __m512i) -> __m512i {
-                // SAFETY: the caller has AVX-512.
-                $(return unsafe { $quotients(low, high, few, more) };)?
-                #[allow(unreachable_code)]
-                {
-                    let _ = (low, high, few, more);
-                    unreachable!("not divided in vectors")
-                }
-            }
-        }
-    )*};
-}
 // Occupied: the lesser of the bits and 1.
 pairs! {
+    __m512i, |v| (_mm512_castsi512_si256(v), _mm512_extracti64x4_epi64::<1>(v));
     // 255 + 255 is far below the saturation at 32767.
     U8Pairs, u8, u16, WordSums, |v| _mm512_maddubs_epi16(v, _mm512_set1_epi8(1)), _mm512_min_epu8(v, _mm512_set1_epi8(1)),
         _mm512_cvtepu8_epi16, |low, high, by| {
@@ -128,25 +66,8 @@ pairs! {
     F64Pairs, f64, TwoFloats, TwoFloatsSums, |v| f64_pairs(v), f64_occupied(v), widen_f64, |low, high, by| f64_narrow(low, high, by);
 }
 
-macro_rules! halvings {
-    ($($name:ident, $sign:ident, $shift:ident, $add:ident, $set:ident as $t:ty;)*) => {$(
-        /// Sums by a power of two.
-        #[inline]
-        #[target_feature(enable = "avx2,avx512f,avx512bw,avx512dq,avx512vl,avx512vbmi")]
-        fn $name(v: __m512i, by: Halving) -> __m512i {
-            let (part, mask) = halvings!($sign by, $t);
-            let more = _mm512_and_si512($shift(v, _mm_cvtsi32_si128(part as i32)), $set(mask as $t));
-            $shift($add($add(v, $set(by.bias() as $t)), more), _mm_cvtsi32_si128(by.shift as i32))
-        }
-    )*};
-    (signed $by:ident, $t:ty) => {
-        $by.signed(<$t>::BITS)
-    };
-    (unsigned $by:ident, $t:ty) => {
-        $by.unsigned()
-    };
-}
 halvings! {
+    "avx2,avx512f,avx512bw,avx512dq,avx512vl,avx512vbmi", __m512i, _mm512_and_si512;
     signed_words, signed, _mm512_sra_epi16, _mm512_add_epi16, _mm512_set1_epi16 as i16;
     signed_doubles, signed, _mm512_sra_epi32, _mm512_add_epi32, _mm512_set1_epi32 as i32;
     signed_quads, signed, _mm512_sra_epi64, _mm512_add_epi64, _mm512_set1_epi64 as i64;

@@ -1,8 +1,8 @@
 //! Cells of three columns and more of one line, whose sums are made as those in `folds`: the last vector first.
 
 use super::folds::{done, ragged, store_parts};
-use super::{Octets, Pairs, Sums, Vector, VectorOf, again, set_or_add};
-use crate::simd::lines::Line;
+use super::{Octets, Pairs, Sums, Vector, VectorOf, set_or_add};
+use crate::simd::lines::{Line, announce, announce_again};
 
 /// Cells of `fx` columns, if that is 3, 5 or 7, set or added.
 ///
@@ -71,7 +71,7 @@ unsafe fn odd_cells<S: Sums, A, const P: usize, const ADD: bool>(line: Line<'_, 
             None => None,
         };
         for i in (0..len / lanes * lanes).step_by(lanes) {
-            line.announce(P * i, P * S::V::BYTES);
+            announce(&[line], P * i, P * S::V::BYTES);
             set_or_add::<S, A, ADD>(
                 origin.add(i),
                 odd_vector::<S, A, P>(load_row(from.add(P * i), lanes), &own, &order),
@@ -140,9 +140,9 @@ unsafe fn wide_odd_cells<P: Pairs, const FX: usize, const ADD: bool>(
             None => None,
         };
         for i in (0..len / lanes * lanes).step_by(lanes) {
-            line.announce(FX * i, FX * VectorOf::<P>::BYTES);
+            announce(&[line], FX * i, FX * VectorOf::<P>::BYTES);
             let all = wide_odd_onto::<P, FX, ADD>(from.add(FX * i), &own, &order, origin.add(i));
-            again(&[line], FX * i, FX * VectorOf::<P>::BYTES);
+            announce_again(&[line], FX * i, FX * VectorOf::<P>::BYTES);
             store_parts(all, origin.add(i), lanes / 2);
         }
         if let Some((i, all)) = last {

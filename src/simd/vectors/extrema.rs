@@ -1,7 +1,7 @@
 //! Minima and maxima of whole cells.
 
-use super::{Lanes, Order, Out, Padded, Vector, again, length, next};
-use crate::simd::lines::Line;
+use super::{Lanes, Order, Out, Padded, Vector, length, next};
+use crate::simd::lines::{Line, announce, announce_again};
 use crate::simd::views::{Row, Voxel};
 
 type OrderedOf<O> = <<O as Order>::Lanes as Lanes>::V;
@@ -71,7 +71,7 @@ unsafe fn extrema_of<
     let mut next_i = 0;
     while let Some(i) = next(next_i, lanes, if SHORT { lanes } else { len }) {
         next_i += lanes;
-        lines.iter().for_each(|line| line.announce(FX * i, FX * OrderedOf::<O>::BYTES));
+        announce(lines, FX * i, FX * OrderedOf::<O>::BYTES);
         // SAFETY: the caller's promise.
         unsafe {
             let mut end = ends_of::<O, T, FX, MAX>(lines[0].voxels.as_ptr().add(FX * i), lanes);
@@ -81,7 +81,7 @@ unsafe fn extrema_of<
             if ADD {
                 end = pick::<O, MAX>(ends.get(i), end);
             }
-            again(lines, FX * i, FX * OrderedOf::<O>::BYTES);
+            announce_again(lines, FX * i, FX * OrderedOf::<O>::BYTES);
             if keep {
                 ends.put(i, end);
             }

@@ -2,9 +2,9 @@
 //! pay more for the way to their loop than for their voxels.
 
 use super::means::{TwoOf, cells};
-use super::{Out, Padded, Pairs, Sums, Vector, VectorOf, again, next};
+use super::{Out, Padded, Pairs, Sums, Vector, VectorOf, next};
 use crate::simd::Halving;
-use crate::simd::lines::{CellLines, Line};
+use crate::simd::lines::{CellLines, Line, announce, announce_again};
 use crate::simd::views::{Cut, PanelMut, Row};
 
 /// Whole cells of `FX` (1 or 2) columns: folded and narrowed, or with `SPARSE`, folded and divided by how many voxels are not background.
@@ -73,7 +73,7 @@ unsafe fn finish_rows<P: Pairs, const FX: usize, const ROWS: usize, const SPARSE
                     }
                     out.put(at, P::quotients(all.0, all.1, counted.0, counted.1));
                 } else {
-                    again(&lines, FX * at, FX * VectorOf::<P>::BYTES);
+                    announce_again(&lines, FX * at, FX * VectorOf::<P>::BYTES);
                     out.put(at, P::narrow(all.0, all.1, by));
                 }
             }
@@ -129,7 +129,7 @@ pub unsafe fn finish_two_rows<P: Pairs, const FX: usize, const ROWS: usize>(
                 sums.put(0, low);
                 sums.put(lanes / 2, high);
             }
-            lines.iter().for_each(|lines| again(lines, 0, VectorOf::<P>::BYTES));
+            lines.iter().for_each(|lines| announce_again(lines, 0, VectorOf::<P>::BYTES));
             Out::<_, false>::new(out.two_rows(row), lanes).put(0, P::narrow(low, high, by));
         }
     }
@@ -142,7 +142,7 @@ pub unsafe fn finish_two_rows<P: Pairs, const FX: usize, const ROWS: usize>(
 /// Needs the instructions; so long are the lines.
 #[inline(always)]
 unsafe fn row_of_pairs<P: Pairs, const ROWS: usize>(lines: &[Line<'_, P::Voxel>; ROWS]) -> VectorOf<P> {
-    again(lines, 0, VectorOf::<P>::BYTES);
+    announce(lines, 0, VectorOf::<P>::BYTES);
     // SAFETY: the caller's promise.
     unsafe {
         let mut sums = [VectorOf::<P>::zero(); ROWS];

@@ -4,8 +4,8 @@
 //! is added to.
 
 use super::means::{cells, pair_of};
-use super::{Pairs, Sums, Vector, VectorOf, again, length, set_or_add};
-use crate::simd::lines::Line;
+use super::{Pairs, Sums, Vector, VectorOf, length, set_or_add};
+use crate::simd::lines::{Line, announce, announce_again};
 
 /// Where the last vector of a row of `len` is, if it is not one of those that lie one behind the other.
 #[inline(always)]
@@ -95,13 +95,13 @@ unsafe fn onto<P: Pairs, const FX: usize, const ADD: bool, const COUNT: bool, co
             low = P::Sums::plus(VectorOf::<P>::load(to), low);
             high = P::Sums::plus(VectorOf::<P>::load(to.add(lanes / 2)), high);
         }
-        again(&lines[..2.min(lines.len())], FX * i, FX * VectorOf::<P>::BYTES);
+        announce_again(&lines[..2.min(lines.len())], FX * i, FX * VectorOf::<P>::BYTES);
         if N == 0 {
             for pair in lines[2..].chunks(2) {
-                pair.iter().for_each(|line| line.announce(FX * i, FX * VectorOf::<P>::BYTES));
+                announce(pair, FX * i, FX * VectorOf::<P>::BYTES);
                 let (a, b) = pair_of::<P, FX, COUNT>(pair, FX * i, lanes);
                 (low, high) = (P::Sums::plus(low, a), P::Sums::plus(high, b));
-                again(pair, FX * i, FX * VectorOf::<P>::BYTES);
+                announce_again(pair, FX * i, FX * VectorOf::<P>::BYTES);
             }
         }
         (low, high)
@@ -225,7 +225,7 @@ unsafe fn adjacent_of<S: Sums, A, const ADD: bool, const ROWS: usize>(
     let lanes = S::V::BYTES / size_of::<A>();
     let full = sums.len().min(length(lines) / 2) / lanes * lanes;
     for i in (0..full).step_by(lanes) {
-        lines.iter().for_each(|line| line.announce(2 * i, 2 * S::V::BYTES));
+        announce(lines, 2 * i, 2 * S::V::BYTES);
         // SAFETY: 2 i + 2 lanes <= line.len() and i + lanes <= sums.len(), by `full`.
         unsafe {
             let from = lines[0].voxels.as_ptr().add(2 * i);

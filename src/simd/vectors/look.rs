@@ -1,7 +1,7 @@
 //! Labels of single cells, and rows of labels compared: what exact modes look at.
 
 use super::{Lanes, Vector};
-use crate::simd::lines::Line;
+use crate::simd::lines::{Line, announce};
 use crate::simd::{Found, Label, PIECE, SIDE};
 
 /// The labels of the first `n` voxels, the first one first, if they are few: whether they are.
@@ -149,7 +149,7 @@ pub unsafe fn compare<L: Lanes>(lines: &[Line<'_, L::Label>], differs: &mut [u64
         for (w, (differs, changes)) in differs.iter_mut().zip(&mut *changes).enumerate() {
             (*differs, *changes) = (0, 0);
             for at in (64 * w..full.min(64 * w + 64)).step_by(lanes) {
-                side.iter().for_each(|line| line.announce(at, L::V::BYTES));
+                announce(side, at, L::V::BYTES);
                 let stays = L::equal(L::V::load(first.as_ptr().add(at)), L::V::load(first.as_ptr().add(at + 1)));
                 *differs |= differ::<L>(first, side, at) << (at % 64);
                 *changes |= unlike::<L>(stays) << (at % 64);
@@ -158,7 +158,7 @@ pub unsafe fn compare<L: Lanes>(lines: &[Line<'_, L::Label>], differs: &mut [u64
         for side in more.chunks(SIDE) {
             for (w, differs) in differs.iter_mut().enumerate() {
                 for at in (64 * w..full.min(64 * w + 64)).step_by(lanes) {
-                    side.iter().for_each(|line| line.announce(at, L::V::BYTES));
+                    announce(side, at, L::V::BYTES);
                     *differs |= differ::<L>(first, side, at) << (at % 64);
                 }
             }

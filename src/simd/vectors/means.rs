@@ -2,7 +2,7 @@
 
 use super::{Out, Pairs, Sums, Vector, VectorOf, next};
 use crate::simd::Halving;
-use crate::simd::lines::{Fours, Line};
+use crate::simd::lines::{Fours, Line, announce};
 use crate::simd::views::{Cut, PanelMut, Rise, Row};
 
 /// Two vectors of sums, which belong to one of voxels.
@@ -20,7 +20,7 @@ pub unsafe fn cells<P: Pairs, const FX: usize, const COUNT: bool, const ROWS: us
     const { assert!((FX == 1 || FX == 2) && (ROWS == 1 || ROWS == 2 || ROWS == 4)) };
     const { assert!(size_of::<P::Wide>() == 2 * size_of::<P::Voxel>()) };
     let lanes = VectorOf::<P>::BYTES / size_of::<P::Voxel>();
-    lines.iter().for_each(|line| line.announce(FX * i, FX * VectorOf::<P>::BYTES));
+    announce(lines, FX * i, FX * VectorOf::<P>::BYTES);
     // SAFETY: the caller's promise.
     unsafe {
         // Pairs of lines first: sums of floats depend on the order, which is the same everywhere.
@@ -228,7 +228,7 @@ pub unsafe fn finish_two<P: Pairs, const FX: usize, const PANELS: usize, const S
                     outs[0].put(at, P::quotients(a.0, a.1, few.0, few.1));
                     outs[1].put(at, P::quotients(b.0, b.1, more.0, more.1));
                 } else {
-                    four.announce(FX * at, FX * VectorOf::<P>::BYTES);
+                    four.announce_again(FX * at, FX * VectorOf::<P>::BYTES);
                     outs[0].put(at, P::narrow(a.0, a.1, by[0]));
                     outs[1].put(at, P::narrow(b.0, b.1, by[0]));
                     if let Some(over) = &over {

@@ -1,8 +1,8 @@
 //! Modes of labels, vector by vector.
 
 use super::look::{set, unlike};
-use super::{Lanes, Out, Vector, again, next};
-use crate::simd::lines::Line;
+use super::{Lanes, Out, Vector, next};
+use crate::simd::lines::{Line, announce, announce_again};
 use crate::simd::views::Row;
 use crate::simd::{Cells, LED, Label, PACKED, Rule, Told, rows_of};
 
@@ -98,11 +98,11 @@ unsafe fn walk<L: Lanes, const CELL: usize, const ROWS: usize, const BIT: usize,
     while let Some(i) = next(behind, lanes, len) {
         // SAFETY: i + lanes <= len; each line holds `columns * len` labels and `out` holds `len`.
         unsafe {
+            announce(lines, columns * i, columns * L::V::BYTES);
             let mut cell = [L::V::zero(); CELL];
             let mut r = 0;
             while r < ROWS {
                 let line = &lines[r];
-                line.announce(columns * i, columns * L::V::BYTES);
                 let at = line.voxels.as_ptr().add(columns * i);
                 if columns == 1 {
                     cell[r] = L::V::load(at);
@@ -150,7 +150,7 @@ unsafe fn walk<L: Lanes, const CELL: usize, const ROWS: usize, const BIT: usize,
                     mode
                 }
             };
-            again(lines, columns * i, columns * L::V::BYTES);
+            announce_again(lines, columns * i, columns * L::V::BYTES);
             out.put(i, mode);
         }
         (behind, done) = (behind + lanes, len);

@@ -1,7 +1,7 @@
 //! Every so manieth voxel of a row: interleaved channels, of which one is wanted.
 
 use super::Vector;
-use crate::simd::lines::Line;
+use crate::simd::lines::{Line, announce};
 use crate::simd::views::Voxel;
 
 /// The most voxels from one that is wanted to the next.
@@ -47,7 +47,7 @@ pub unsafe fn every<V: Vector, T: Voxel, const STEP: usize>(line: Line<'_, u8>, 
         let places = const { &Places::new(STEP, V::BYTES, size_of::<T>(), 0) };
         let (own, order) = load_all::<V>(places);
         for i in (0..(len - 1) / lanes * lanes).step_by(lanes) {
-            line.announce(at(i), STEP * V::BYTES);
+            announce(&[line], at(i), STEP * V::BYTES);
             picked::<V, STEP>(from.add(at(i)), &own, &order).store(to.add(i));
         }
         // The last vector may hold voxels once more.

@@ -1,13 +1,17 @@
 //! The input of a call: panels of it lent as they lie, or gathered voxel by voxel.
 
-use super::{Extent, Panel, Place, Span, Voxel, fits, place};
+use super::{Distance, Extent, Panel, Place, Span, Voxel, fits, place};
 use crate::simd::{Backend, Isa, Kernel};
 use std::marker::PhantomData;
+
+/// Bytes of a volume that no cache holds; on large machines a process has that much of it to itself.
+const CACHED: usize = 64 << 20;
 
 /// The input of a call: never written to.
 pub struct Source<'a, T> {
     origin: *const u8,
     axes: Vec<Extent>,
+    distance: Distance,
     lent: PhantomData<&'a [T]>,
 }
 
@@ -24,7 +28,9 @@ impl<'a, T: Voxel> Source<'a, T> {
     /// writes there. What lies between two of a row that are up to four voxels apart is read with them, and has no influence.
     pub unsafe fn new(origin: *const u8, axes: Vec<Extent>) -> Self {
         assert!(axes.len() >= 2);
-        Source { origin, axes, lent: PhantomData }
+        let bytes = axes.iter().fold(size_of::<T>(), |bytes, axis| bytes.saturating_mul(axis.len));
+        let distance = if bytes < CACHED { Distance::Away } else { Distance::Beyond };
+        Source { origin, axes, distance, lent: PhantomData }
     }
 
     /// The voxels of a slice, seen along `axes`.
@@ -47,7 +53,7 @@ impl<'a, T: Voxel> Source<'a, T> {
             pitch: self.axes[1].stride / size_of::<T>() as isize,
             rows: region[1].len,
             cols: region[0].len,
-            distant: true,
+            distance: self.distance,
             lent: PhantomData,
         })
     }
@@ -107,8 +113,14 @@ impl<T: Voxel> Gather<'_, T> {
         let step = STEP * size_of::<T>();
         // The bytes of a row, from its first voxel to its last.
         let bytes = (cols - 1) * step + size_of::<T>();
-        let panel =
-            Panel { origin: from, pitch, rows: rows.len() / cols, cols: bytes, distant: true, lent: PhantomData };
+        let panel = Panel {
+            origin: from,
+            pitch,
+            rows: rows.len() / cols,
+            cols: bytes,
+            distance: Distance::Away,
+            lent: PhantomData,
+        };
         for (j, row) in rows.chunks_exact_mut(cols).enumerate() {
             let line = panel.line(j, j, 1, 1);
             let done = if I::VECTORS { isa.every::<T, STEP>(line, row) } else { 0 };
