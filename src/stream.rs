@@ -16,10 +16,13 @@ const PIECE: usize = 1 << 17;
 /// spread over the read. Returns the exclusive or of all 64-bit words (a rest of less than a word is left out).
 pub fn read<T: Voxel>(backend: Backend, voxels: &[T], out: &mut [MemoryLine], threads: usize) -> u64 {
     let words = crate::simd::views::words(voxels);
+    if words.is_empty() {
+        return 0;
+    }
     let axis = |len| Extent { len, stride: 8 };
     let source = Source::of_slice(words, vec![axis(words.len()), axis(1)]);
     let starts = (0..words.len()).step_by(PIECE);
-    let share = out.len().div_ceil(starts.len().max(1)).max(1);
+    let share = out.len().div_ceil(starts.len()).max(1);
     let shares = out.chunks_mut(share).chain(repeat_with(Default::default));
     let (todo, all) = (Mutex::new(starts.zip(shares)), AtomicU64::new(0));
     let next = || todo.lock().ok()?.next();
@@ -62,9 +65,9 @@ mod tests {
             for threads in [1, 2, 5] {
                 assert_eq!(read(backend, &words, &mut [], threads), mixed);
                 for written in [1, 8, 1000, 10_000, 37_500] {
-                    let mut out = vec![MemoryLine::default(); written];
+                    let mut out = vec![MemoryLine([1; 8]); written];
                     assert_eq!(read(backend, &words, &mut out, threads), mixed);
-                    assert!(out.iter().all(|line| line.0 != [0; 8]));
+                    assert!(out.iter().all(|line| line.0 != [1; 8]));
                 }
             }
         }

@@ -209,6 +209,7 @@ pub unsafe fn finish_two<P: Pairs, const FX: usize, const PANELS: usize, const S
             // The last vector overlaps the one before: what it is added to is loaded before that is stored.
             let (mut at, end) = (0, len - lanes);
             let (mut there, mut counted) = (there_if::<P, FX>(add, to), there_if::<P, FX>(add, count));
+            let mut half = VectorOf::<P>::zero();
             loop {
                 let after = (at + lanes).min(end);
                 four.announce(FX * at, FX * VectorOf::<P>::BYTES);
@@ -232,11 +233,15 @@ pub unsafe fn finish_two<P: Pairs, const FX: usize, const PANELS: usize, const S
                     outs[0].put(at, P::narrow(a.0, a.1, by[0]));
                     outs[1].put(at, P::narrow(b.0, b.1, by[0]));
                     if let Some(over) = &over {
-                        let voxels = P::narrow(all.0, all.1, by[1]);
                         if FX == 1 {
-                            over.put(at, voxels);
+                            over.put(at, P::narrow(all.0, all.1, by[1]));
+                        } else if at % (2 * lanes) == lanes {
+                            over.put((at - lanes) / FX, P::narrow(half, all.0, by[1]));
+                        } else if at % (2 * lanes) == 0 && after == at + lanes {
+                            // Lines of the memory are best written whole, with the half that comes next.
+                            half = all.0;
                         } else {
-                            over.put_half(at / FX, voxels);
+                            over.put_half(at / FX, P::narrow(all.0, all.1, by[1]));
                         }
                     }
                 }
