@@ -401,7 +401,14 @@ fn stream<'py>(
     let voxels = unsafe { std::slice::from_raw_parts(array_of(&img).origin.cast_const(), bytes) };
     let mut out = out.map(|out| out.try_readwrite()).transpose()?;
     let lines = match &mut out {
-        Some(out) => memory_lines(out.as_slice_mut()?),
+        Some(out) => {
+            let bytes = out.as_slice_mut()?;
+            let (read, written) = (voxels.as_ptr_range(), bytes.as_ptr_range());
+            if read.start < written.end && written.start < read.end {
+                return Err(PyValueError::new_err("out: accepted are arrays that share no memory with img"));
+            }
+            memory_lines(bytes)
+        }
         None => &mut [],
     };
     let backend = backend_named(None)?;

@@ -36,10 +36,10 @@ pub struct Line<'a, T> {
     pub voxels: &'a [T],
     /// What is asked for when the first voxel is read.
     ahead: *const i8,
-    /// Of how many lines that lie one behind the other this is one, and which: they share the requests. Small numbers, because lines are
-    /// moved about for every row.
-    of: u16,
-    which: u16,
+    /// Of how many lines that lie one behind the other this is one, and which: they share the requests. In few bytes, because lines are moved
+    /// about for every row.
+    of: u32,
+    which: u32,
     /// Whether it is asked for once, and no further than into the second cache.
     once: bool,
 }
@@ -62,15 +62,15 @@ impl<'a, T> Line<'a, T> {
     /// The voxels `part` of it.
     #[inline(always)]
     pub fn part(self, part: Range<usize>) -> Self {
-        let ahead = self.ahead.wrapping_add(usize::from(self.of) * part.start * size_of::<T>());
+        let ahead = self.ahead.wrapping_add(self.of as usize * part.start * size_of::<T>());
         Line { voxels: &self.voxels[part], ahead, ..self }
     }
 
     /// Asks for its share of what comes after the `bytes` at voxel `i` (of this line, and of those it is read with).
     #[inline(always)]
-    fn ask<const SECOND: bool>(&self, i: usize, bytes: usize) {
-        let (of, which) = (usize::from(self.of), usize::from(self.which));
-        ask::<SECOND>(self.ahead.wrapping_add(of * i * size_of::<T>() + which * bytes), bytes);
+    fn ask<const ONCE: bool>(&self, i: usize, bytes: usize) {
+        let (of, which) = (self.of as usize, self.which as usize);
+        ask::<ONCE>(self.ahead.wrapping_add(of * i * size_of::<T>() + which * bytes), bytes);
     }
 
     /// The voxels, after asking for all that comes after them: for loops that cannot do it on the way.
@@ -83,21 +83,27 @@ impl<'a, T> Line<'a, T> {
     }
 }
 
-/// Asks for what comes after the `bytes` at voxel `i` of lines that are read together.
+/// Asks for what comes after the `bytes` at voxel `i` of lines that are read together, all of them to be asked for `ONCE` or twice.
+#[inline(always)]
+pub fn announce_to<const ONCE: bool, T>(lines: &[Line<'_, T>], i: usize, bytes: usize) {
+    lines.iter().for_each(|line| line.ask::<ONCE>(i, bytes));
+}
+
+/// [`announce_to`], as often as they say.
 #[inline(always)]
 pub fn announce<T>(lines: &[Line<'_, T>], i: usize, bytes: usize) {
     if lines[0].once {
-        lines.iter().for_each(|line| line.ask::<true>(i, bytes));
+        announce_to::<true, T>(lines, i, bytes);
     } else {
-        lines.iter().for_each(|line| line.ask::<false>(i, bytes));
+        announce_to::<false, T>(lines, i, bytes);
     }
 }
 
-/// The same once more, where that helps.
+/// The second time, if there is one.
 #[inline(always)]
 pub fn announce_again<T>(lines: &[Line<'_, T>], i: usize, bytes: usize) {
     if !lines[0].once {
-        lines.iter().for_each(|line| line.ask::<false>(i, bytes));
+        announce_to::<false, T>(lines, i, bytes);
     }
 }
 
@@ -115,11 +121,11 @@ impl<'a, T> Panel<'a, T> {
         let once = panels == 1 && self.distance == Distance::Beyond && *QUEUES;
         // Less than a line of memory may be between the rows, and channels lie within one another.
         let reach = self.cols as isize + (64 / size_of::<T>()) as isize;
-        let together = ((1..reach).contains(&self.pitch) || self.rows == 1) && side <= BESIDE;
-        if let (true, Ok(of), Ok(which)) = (together, count.try_into(), (j - first).try_into()) {
+        if ((1..reach).contains(&self.pitch) || self.rows == 1) && side <= BESIDE {
             // The rows lie one behind the other, and so does what comes next.
             let ahead = self.row(first).as_ptr().cast::<i8>().wrapping_add(ahead + side);
-            return Line { voxels, ahead, of, which, once };
+            // Few, by `side`.
+            return Line { voxels, ahead, of: count as u32, which: (j - first) as u32, once };
         }
         let next = self.pitch.wrapping_mul((count * ahead.div_ceil(count * row) * size_of::<T>()) as isize);
         // In short rows too much of the next ones would never be asked for.
@@ -148,6 +154,12 @@ impl<'a, T, const N: usize> CellLines<'a, T, N> {
         assert!(panels.iter().all(|panel| cells <= panel.rows / fy && panel.is_like(&panels[0])));
         let line = |k: usize| panels[k / fy].line(k % fy, 0, fy, panels.len());
         CellLines { lines: std::array::from_fn(line), step: pitch.wrapping_mul(fy as isize), left: cells }
+    }
+
+    /// Whether the rows are asked for once.
+    #[inline(always)]
+    pub fn once(&self) -> bool {
+        self.lines[0].once
     }
 
     /// How many rows of cells there are.
@@ -236,7 +248,7 @@ impl<'a, T, const PANELS: usize> Fours<'a, T, PANELS> {
             origins: first.map(|line| line.voxels.as_ptr()),
             ahead: first.map(|line| line.ahead),
             pitch: panels[0].pitch,
-            of: first[0].of.into(),
+            of: first[0].of as usize,
             once: first[0].once,
             cols: panels[0].cols,
             left: fours,
@@ -294,25 +306,25 @@ impl<'a, T, const PANELS: usize> Fours<'a, T, PANELS> {
     }
 
     #[inline(always)]
-    fn ask<const SECOND: bool>(&self, i: usize, bytes: usize) {
+    fn ask<const ONCE: bool>(&self, i: usize, bytes: usize) {
         let row = if self.of == 1 { self.pitch.wrapping_mul(size_of::<T>() as isize) } else { bytes as isize };
         for ahead in self.ahead {
             let at = ahead.wrapping_add(self.of * i * size_of::<T>());
             for k in 0..4 {
-                ask::<SECOND>(at.wrapping_offset(row.wrapping_mul(k)), bytes);
+                ask::<ONCE>(at.wrapping_offset(row.wrapping_mul(k)), bytes);
             }
         }
     }
 }
 
-/// Asks for the lines of the memory at `bytes` bytes, into the first cache or only into the `SECOND`.
+/// Asks for the lines of the memory at `bytes` bytes, into the first cache, or if that is done `ONCE`, only into the second.
 #[inline(always)]
-fn ask<const SECOND: bool>(at: *const i8, bytes: usize) {
+fn ask<const ONCE: bool>(at: *const i8, bytes: usize) {
     #[cfg(target_arch = "x86_64")]
     for line in (0..bytes).step_by(64) {
         // SAFETY: hints, which read nothing; the address may be anywhere.
         unsafe {
-            if SECOND {
+            if ONCE {
                 _mm_prefetch::<_MM_HINT_T1>(at.wrapping_add(line));
             } else {
                 _mm_prefetch::<_MM_HINT_T0>(at.wrapping_add(line));

@@ -4,7 +4,7 @@
 use super::means::{TwoOf, cells};
 use super::{Out, Padded, Pairs, Sums, Vector, VectorOf, next};
 use crate::simd::Halving;
-use crate::simd::lines::{CellLines, Line, announce, announce_again};
+use crate::simd::lines::{CellLines, Line, announce_to};
 use crate::simd::views::{Cut, PanelMut, Row};
 
 /// Whole cells of `FX` (1 or 2) columns: folded and narrowed, or with `SPARSE`, folded and divided by how many voxels are not background.
@@ -26,19 +26,29 @@ pub unsafe fn finish_cells<P: Pairs, const FX: usize, const ROWS: usize, const S
     // SAFETY: the caller has the instructions.
     unsafe {
         if cut.cols * size_of::<P::Voxel>() < VectorOf::<P>::BYTES {
-            finish_rows::<P, FX, ROWS, SPARSE, true>(all, cut, sums, counts, by, out)
+            finish_rows::<P, FX, ROWS, SPARSE, true, false>(all, cut, sums, counts, by, out)
+        } else if ROWS <= 2 && all.once() {
+            finish_rows::<P, FX, ROWS, SPARSE, false, true>(all, cut, sums, counts, by, out)
         } else {
-            finish_rows::<P, FX, ROWS, SPARSE, false>(all, cut, sums, counts, by, out)
+            finish_rows::<P, FX, ROWS, SPARSE, false, false>(all, cut, sums, counts, by, out)
         }
     }
 }
 
-/// As [`finish_cells`], of rows that are `SHORT`, less than a vector, or not.
+/// As [`finish_cells`], of rows that are `SHORT`, less than a vector, or not, and asked for `ONCE` or twice, which a question for every vector would
+/// make slower where they are in a cache.
 ///
 /// # Safety
 /// Needs the instructions.
 #[inline(always)]
-unsafe fn finish_rows<P: Pairs, const FX: usize, const ROWS: usize, const SPARSE: bool, const SHORT: bool>(
+unsafe fn finish_rows<
+    P: Pairs,
+    const FX: usize,
+    const ROWS: usize,
+    const SPARSE: bool,
+    const SHORT: bool,
+    const ONCE: bool,
+>(
     all: CellLines<'_, P::Voxel, ROWS>,
     cut: Cut,
     sums: &mut PanelMut<'_, P::Wide>,
@@ -62,7 +72,11 @@ unsafe fn finish_rows<P: Pairs, const FX: usize, const ROWS: usize, const SPARSE
             let mut i = 0;
             while let Some(at) = next(i, lanes, if SHORT { lanes } else { len }) {
                 i += lanes;
+                announce_to::<ONCE, _>(&lines, FX * at, FX * VectorOf::<P>::BYTES);
                 let all = cells::<P, FX, false, ROWS>(&lines, at);
+                if !ONCE {
+                    announce_to::<false, _>(&lines, FX * at, FX * VectorOf::<P>::BYTES);
+                }
                 if keep {
                     keep_two::<P, SHORT>(sums.row_mut(j).part(0..len), at, all);
                 }
@@ -73,7 +87,6 @@ unsafe fn finish_rows<P: Pairs, const FX: usize, const ROWS: usize, const SPARSE
                     }
                     out.put(at, P::quotients(all.0, all.1, counted.0, counted.1));
                 } else {
-                    announce_again(&lines, FX * at, FX * VectorOf::<P>::BYTES);
                     out.put(at, P::narrow(all.0, all.1, by));
                 }
             }
@@ -129,7 +142,7 @@ pub unsafe fn finish_two_rows<P: Pairs, const FX: usize, const ROWS: usize>(
                 sums.put(0, low);
                 sums.put(lanes / 2, high);
             }
-            lines.iter().for_each(|lines| announce_again(lines, 0, VectorOf::<P>::BYTES));
+            lines.iter().for_each(|lines| announce_to::<false, _>(lines, 0, VectorOf::<P>::BYTES));
             Out::<_, false>::new(out.two_rows(row), lanes).put(0, P::narrow(low, high, by));
         }
     }
@@ -142,7 +155,7 @@ pub unsafe fn finish_two_rows<P: Pairs, const FX: usize, const ROWS: usize>(
 /// Needs the instructions; so long are the lines.
 #[inline(always)]
 unsafe fn row_of_pairs<P: Pairs, const ROWS: usize>(lines: &[Line<'_, P::Voxel>; ROWS]) -> VectorOf<P> {
-    announce(lines, 0, VectorOf::<P>::BYTES);
+    announce_to::<false, _>(lines, 0, VectorOf::<P>::BYTES);
     // SAFETY: the caller's promise.
     unsafe {
         let mut sums = [VectorOf::<P>::zero(); ROWS];

@@ -85,6 +85,8 @@ unsafe fn onto<P: Pairs, const FX: usize, const ADD: bool, const COUNT: bool, co
     let lanes = VectorOf::<P>::BYTES / size_of::<P::Voxel>();
     // SAFETY: the caller's promise.
     unsafe {
+        let pair = &lines[..2.min(lines.len())];
+        announce(pair, FX * i, FX * VectorOf::<P>::BYTES);
         let (mut low, mut high) = match (N, lines) {
             (1, &[a]) => cells::<P, FX, COUNT, 1>(&[a], i),
             (2.., &[a, b]) => cells::<P, FX, COUNT, 2>(&[a, b], i),
@@ -95,7 +97,7 @@ unsafe fn onto<P: Pairs, const FX: usize, const ADD: bool, const COUNT: bool, co
             low = P::Sums::plus(VectorOf::<P>::load(to), low);
             high = P::Sums::plus(VectorOf::<P>::load(to.add(lanes / 2)), high);
         }
-        announce_again(&lines[..2.min(lines.len())], FX * i, FX * VectorOf::<P>::BYTES);
+        announce_again(pair, FX * i, FX * VectorOf::<P>::BYTES);
         if N == 0 {
             for pair in lines[2..].chunks(2) {
                 announce(pair, FX * i, FX * VectorOf::<P>::BYTES);

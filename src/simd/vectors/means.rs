@@ -2,7 +2,7 @@
 
 use super::{Out, Pairs, Sums, Vector, VectorOf, next};
 use crate::simd::Halving;
-use crate::simd::lines::{Fours, Line, announce};
+use crate::simd::lines::{Fours, Line};
 use crate::simd::views::{Cut, PanelMut, Rise, Row};
 
 /// Two vectors of sums, which belong to one of voxels.
@@ -20,7 +20,6 @@ pub unsafe fn cells<P: Pairs, const FX: usize, const COUNT: bool, const ROWS: us
     const { assert!((FX == 1 || FX == 2) && (ROWS == 1 || ROWS == 2 || ROWS == 4)) };
     const { assert!(size_of::<P::Wide>() == 2 * size_of::<P::Voxel>()) };
     let lanes = VectorOf::<P>::BYTES / size_of::<P::Voxel>();
-    announce(lines, FX * i, FX * VectorOf::<P>::BYTES);
     // SAFETY: the caller's promise.
     unsafe {
         // Pairs of lines first: sums of floats depend on the order, which is the same everywhere.
