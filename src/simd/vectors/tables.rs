@@ -79,11 +79,22 @@ macro_rules! halvings {
         #[inline]
         #[target_feature(enable = $features)]
         fn $name(v: $v, by: Halving) -> $v {
+            let shift = _mm_cvtsi32_si128(by.shift as i32);
+            if halvings!(only $sign by) {
+                return $shift(v, shift);
+            }
             let (part, mask) = halvings!($sign by, $t);
             let more = $and($shift(v, _mm_cvtsi32_si128(part as i32)), $set(mask as $t));
-            $shift($add($add(v, $set(by.bias() as $t)), more), _mm_cvtsi32_si128(by.shift as i32))
+            $shift($add($add(v, $set(by.bias() as $t)), more), shift)
         }
     )*};
+    // Whether the shift is all there is to it.
+    (only signed $by:ident) => {
+        false
+    };
+    (only unsigned $by:ident) => {
+        !$by.nearest
+    };
     (signed $by:ident, $t:ty) => {
         $by.signed(<$t>::BITS)
     };
