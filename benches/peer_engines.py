@@ -62,7 +62,10 @@ STREAM = "tinybrain._native.stream"
 
 def stream_function() -> Callable[..., object]:
     """Return the plain sequential read, of an array by a number of threads, and into bytes if there are some."""
-    (path,) = NATIVE.glob("_native*.so")  # by its path: the package of this name may be 1.7.0
+    # By its path: the package of this name may be 1.7.0.
+    path = next((path for path in sorted(NATIVE.glob("_native.*")) if path.suffix in (".so", ".pyd")), None)
+    if path is None:
+        raise FileNotFoundError("tinybrain is not built here: make build")
     spec = importlib.util.spec_from_file_location("_native", path)
     assert spec is not None
     assert spec.loader is not None

@@ -4,7 +4,7 @@ Every library runs in a process of its own (`peer_worker.py`), in an environment
 collide; environments are made here, under ``.venvs``.  A row is: results checked, everything called once to
 warm up, then rounds in which all contenders of the row and the plain read take turns; medians, minima and
 maxima.  What is in a row was measured in one run within a few seconds; nothing else should be compared.
-Prints every bar with its figure and pass or short.  A full run writes ``benches/record``.
+Prints every bar with its figure and pass, short or beyond.  A full run writes ``benches/record``.
 """
 
 from __future__ import annotations

@@ -25,7 +25,7 @@ class Line:
     case: str
     bar: str
     figure: float | None  # what the bar is about: a ratio, or a part of what is allowed
-    verdict: str  # pass, short, beyond (of the machine), or nothing where there is no bar
+    verdict: str  # pass, short, beyond, or nothing where there is no bar
     library: str
     call: str
     volume: str
@@ -49,7 +49,7 @@ class Line:
 
 
 def verdict(figure: float, sense: str, threshold: float, limit: float | None = None) -> str:
-    """Pass or short; beyond if a loop that does nothing but read and write would be short, too."""
+    """Pass or short; beyond, if a loop that only reads and writes as many bytes would be short, too."""
     if figure >= threshold if sense == ">=" else figure <= threshold:
         return "pass"
     return "beyond" if sense == ">=" and limit is not None and limit < threshold else "short"
@@ -181,7 +181,8 @@ def detail_row(line: Line) -> list[str]:
     against = f"{line.against} {number(line.against_median)}" if line.against else ""
     bar = f"{line.sense} {line.threshold:g}" if line.threshold is not None else ""
     cells = [line.id, number(line.rate or None), number(line.stream), number(line.ratio, 2), spread, against]
-    return [*cells, number(line.figure), number(line.limit), bar, line.verdict, "; ".join(filter(None, (line.checked, line.note)))]
+    cells += [number(line.figure), number(line.limit), bar, line.verdict]
+    return [*cells, "; ".join(filter(None, (line.checked, line.note)))]
 
 
 def write_markdown(path: Path, lines: list[Line], about: dict[str, str], skipped: list[str]) -> None:

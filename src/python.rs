@@ -380,8 +380,8 @@ fn explain_exact_modes<T: Label>(call: &Call<'_>, mips: usize, sparse: bool) -> 
     Ok((format!("exact {}mode by lists of labels", if sparse { "sparse " } else { "" }), call.threads(&plan.grid)))
 }
 
-/// Reads a contiguous array once, in address order, and writes all of another one meanwhile if there is one: the limits that benches
-/// compare with.
+/// Reads a contiguous array once, in address order, and writes the whole lines of memory of another one meanwhile if there is one: what
+/// benches compare with.
 #[pyfunction]
 #[pyo3(signature = (img, parallel, out=None))]
 fn stream<'py>(

@@ -1,5 +1,4 @@
-//! The limit: a plain sequential read of voxels, which no operation on them can beat from memory; or with as much written on the
-//! way as an operation writes.
+//! What operations are measured by: a plain sequential read of their voxels, and a loop that reads these and writes as much as they do.
 
 use crate::pool;
 use crate::simd::lines::Line;
@@ -12,8 +11,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 /// Words that a thread reads at a time.
 const PIECE: usize = 1 << 17;
 
-/// Reads every byte once, in address order, with `threads` threads, and writes something to every line of `out` meanwhile, past the caches and
-/// spread over the read. Returns the exclusive or of all 64-bit words (a rest of less than a word is left out).
+/// Reads every byte once, in address order, with `threads` threads, and writes something to every line of `out` (if there is a word to read):
+/// a share of them with every piece of what is read, past the caches where there are vectors. Returns the exclusive or of all 64-bit words (a
+/// rest of less than a word is left out).
 pub fn read<T: Voxel>(backend: Backend, voxels: &[T], out: &mut [MemoryLine], threads: usize) -> u64 {
     let words = crate::simd::views::words(voxels);
     if words.is_empty() {

@@ -122,6 +122,22 @@ def test_slices_that_are_aligned_beside_slices_that_are_not(rng, dtype, factor):
         check_segmentation(image, factor)
 
 
+@pytest.mark.parametrize("shape", [(1024, 1024, 66), (1000, 1021, 70)], ids=["even", "odd"])
+@pytest.mark.parametrize("factor", [(2, 2, 1), (2, 1, 1), (5, 1, 1), (2, 4, 1)], ids=str)
+def test_volumes_larger_than_caches_are_what_their_slices_are(rng, shape, factor):
+    image = np.asfortranarray(rng.integers(0, 256, shape, np.uint8))
+    assert image.nbytes > 64 << 20  # memory is asked for in another way
+    for call in (
+        tinybrain.downsample_with_averaging,
+        tinybrain.downsample_segmentation,
+        tinybrain.downsample_with_min_pooling,
+    ):
+        mips = call(image, factor, num_mips=2)
+        for z in range(0, shape[2], 11):
+            for whole, part in zip(mips, call(image[:, :, z : z + 11], factor, num_mips=2), strict=True):
+                assert np.array_equal(whole[:, :, z : z + 11], part)
+
+
 def test_a_permutation_of_four_axes_keeps_its_memory_order(rng):
     image = voxels(rng, "uint8", (9, 8, 10, 3)).transpose(2, 0, 3, 1)
     for factor in ((2, 2), (2, 1, 1, 2), (1, 1, 3)):

@@ -20,7 +20,10 @@ const BESIDE: usize = 128 << 10;
 static QUEUES: LazyLock<bool> = LazyLock::new(|| {
     #[cfg(target_arch = "x86_64")]
     {
-        __cpuid(0).ebx == u32::from_le_bytes(*b"Genu")
+        // SAFETY: every x86-64 has the instruction; the function is safe since Rust 1.94.
+        #[allow(unused_unsafe)]
+        let vendor = unsafe { __cpuid(0) };
+        vendor.ebx == u32::from_le_bytes(*b"Genu")
     }
     #[cfg(not(target_arch = "x86_64"))]
     false
@@ -40,7 +43,7 @@ pub struct Line<'a, T> {
     /// about for every row.
     of: u32,
     which: u32,
-    /// Whether it is asked for once, and no further than into the second cache.
+    /// Whether it is best asked for once, and no further than into the second cache.
     once: bool,
 }
 

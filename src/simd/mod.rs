@@ -297,7 +297,7 @@ pub trait Isa: Copy {
         0
     }
 
-    /// The exclusive or of all words; something is written to every line of `out` meanwhile.
+    /// The exclusive or of all words; something is written to every line of `out`, with vectors meanwhile and past the caches.
     #[inline(always)]
     fn mix(self, words: Line<'_, u64>, out: &mut [MemoryLine]) -> u64 {
         scalar::mix(words.voxels, out)

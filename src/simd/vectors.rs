@@ -180,7 +180,8 @@ pub unsafe fn mix<V: Vector>(words: &[u64]) -> (u64, usize) {
     }
 }
 
-/// As [`mix`], and writes every line of `out` past the caches, each after the same number of lines of words.
+/// As [`mix`], and writes every line of `out` past the caches, each after the same number of lines of words; what is left of these is for the
+/// caller to read.
 ///
 /// # Safety
 /// Needs the instructions.

@@ -79,7 +79,7 @@ pub(super) enum Distance {
     Here,
     /// In the memory, or in a cache that others share.
     Away,
-    /// In the memory: no cache holds the volume that they are part of.
+    /// In the memory: they are part of a volume that is larger than what a process has of most caches.
     Beyond,
 }
 

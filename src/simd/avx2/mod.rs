@@ -50,7 +50,6 @@ unsafe impl VectorSet for Avx2 {
     type Order<K: Comparable> = K::Avx2;
     type Lanes<T: Label> = T::Avx2;
     type Half = Self;
-    const HALVES: bool = false;
 }
 
 impl Vector for __m256i {

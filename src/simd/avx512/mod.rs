@@ -59,7 +59,6 @@ unsafe impl VectorSet for Avx512 {
     type Order<K: Comparable> = K::Avx512;
     type Lanes<T: Label> = T::Avx512;
     type Half = Avx2;
-    const HALVES: bool = true;
 }
 
 /// A mask of the first bytes of a vector.

@@ -11,7 +11,7 @@ use crate::simd::{
 /// An instruction set with vectors.
 ///
 /// # Safety
-/// There is a value of the type only where the processor has the instructions, and those of AVX2.
+/// There is a value of the type only where the processor has the instructions, those of `Half` and those of AVX2.
 pub unsafe trait VectorSet: Copy {
     type V: Octets;
     type Sums<A: Adjacent>: Sums;
@@ -20,7 +20,8 @@ pub unsafe trait VectorSet: Copy {
     type Lanes<T: Label>: Lanes<Label = T>;
     /// A set of vectors half as long, for rows that are shorter than a vector; itself, if there is none.
     type Half: VectorSet;
-    const HALVES: bool;
+    /// Whether there is one.
+    const HALVES: bool = <Self::Half as VectorSet>::V::BYTES < Self::V::BYTES;
 }
 
 /// Whether rows of so many are too short for a vector, but not for vectors half as long, if there are such.

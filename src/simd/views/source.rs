@@ -4,7 +4,7 @@ use super::{Distance, Extent, Panel, Place, Span, Voxel, fits, place};
 use crate::simd::{Backend, Isa, Kernel};
 use std::marker::PhantomData;
 
-/// Bytes of a volume that no cache holds; on large machines a process has that much of it to itself.
+/// Bytes of a volume that is read from the memory: where the last cache is larger, others share it.
 const CACHED: usize = 64 << 20;
 
 /// The input of a call: never written to.
