@@ -12,7 +12,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))  # oracle, cases, battery: plain modules next to the tests
 
-# Ignored where a shell runs the tests in the background, and then by their processes, some of which are to be interrupted.
+# Ignored where a shell runs the tests in the background, and so by their processes, some of which are to be stopped.
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
