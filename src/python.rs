@@ -434,6 +434,7 @@ pub fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     numpy::dtype::<u8>(module.py());
     // With the GIL held, so that no thread of Python can fork in the midst of it.
     crate::pool::prepare();
+    crate::simd::lines::prepare();
     module.add("__version__", env!("CARGO_PKG_VERSION"))?;
     module.add_function(wrap_pyfunction!(averaging, module)?)?;
     module.add_function(wrap_pyfunction!(extrema, module)?)?;

@@ -29,6 +29,11 @@ static QUEUES: LazyLock<bool> = LazyLock::new(|| {
     false
 });
 
+/// Finds out what is found out once, before there is a thread beside the one that forks: in the midst of that, a child would wait for ever.
+pub fn prepare() {
+    LazyLock::force(&QUEUES);
+}
+
 /// A row, or a part of one, to read from one end to the other, alone or side by side with others.
 ///
 /// The processor asks for memory by itself, but only within a page, and only as far ahead as its window of instructions
