@@ -4,7 +4,7 @@ A bar's `case` and `demand` are those of the table that set them; a `Row` is one
 The figure of a row is the rate of its call divided by the rate of what it is measured `against`: a plain
 sequential read of the same input ("stream"), or another call.  ``<=`` rows divide times instead.  A loop
 that reads the input and writes as many bytes as the call ("pass") has a figure, too, the "limit": where that is
-below the bar, so that no call could do much better, a row that is short is "beyond".
+below the bar, too, a row that is short is "beyond".
 """
 
 from __future__ import annotations

@@ -254,7 +254,8 @@ class Bench:
             line.against_median = other * 1e3
             line.against = row.against.library if row.against.library != NEW else row.against.text
             beside = row.against.volume.nbytes / other / 1e9
-        line.figure = line.rate / beside if row.bar.sense == ">=" else line.median / (line.against_median or 0)
+        # Rates, or times the other way round.
+        line.figure = line.rate / beside if row.bar.sense == ">=" else beside / line.rate
         if "pass" in times:
             line.limit = call.volume.nbytes / statistics.median(times["pass"]) / 1e9 / beside
         right = "WRONG" not in line.checked

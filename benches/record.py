@@ -52,7 +52,7 @@ def verdict(figure: float, sense: str, threshold: float, limit: float | None = N
     """Pass or short; beyond, if a loop that only reads and writes as many bytes would be short, too."""
     if figure >= threshold if sense == ">=" else figure <= threshold:
         return "pass"
-    return "beyond" if sense == ">=" and limit is not None and limit < threshold else "short"
+    return "beyond" if limit is not None and limit < threshold else "short"
 
 
 def bare_line(bar: Bar, name: str, figure: float | None, result: str, note: str, **more: Any) -> Line:

@@ -4,11 +4,12 @@
 //! written through them is read first. So these rows are made in a small room in the first cache, and leave it as the run of
 //! bytes that they are: line by line, whole, but for the first and the last line of the run.
 
+use super::views::MemoryLine;
 #[cfg(target_arch = "x86_64")]
 use std::arch::x86_64::{__m128i, _mm_loadu_si128, _mm_stream_si128};
 
 /// Bytes of a line of the memory.
-const LINE: usize = 64;
+const LINE: usize = size_of::<MemoryLine>();
 /// Bytes that leave at once: while they do, nothing is read, and each time has its price.
 const BURST: usize = 1024;
 
