@@ -35,6 +35,8 @@ struct Volume<T> {
     voxels: Vec<T>,
     shape: Index,
     strides: Index,
+    /// Where the first voxel is.
+    first: usize,
 }
 
 impl<T: Voxel> Volume<T> {
@@ -45,7 +47,7 @@ impl<T: Voxel> Volume<T> {
             strides[a] = stride;
             stride *= shape[a];
         }
-        Volume { voxels: vec![T::default(); stride], shape, strides }
+        Volume { voxels: vec![T::default(); stride], shape, strides, first: 0 }
     }
 
     fn at(&self, index: Index) -> T {
@@ -53,13 +55,13 @@ impl<T: Voxel> Volume<T> {
     }
 
     fn place(&self, index: Index) -> usize {
-        index.iter().zip(&self.strides).map(|(i, s)| i * s).sum()
+        self.first + index.iter().zip(&self.strides).map(|(i, s)| i * s).sum::<usize>()
     }
 
     fn array(&self) -> Array {
         let size = size_of::<T>();
         let axes = self.shape.iter().zip(&self.strides).map(|(&len, &s)| Extent { len, stride: (s * size) as isize });
-        Array { origin: self.voxels.as_ptr().cast_mut().cast(), axes: axes.collect() }
+        Array { origin: self.voxels[self.first..].as_ptr().cast_mut().cast(), axes: axes.collect() }
     }
 }
 

@@ -138,6 +138,33 @@ def test_volumes_larger_than_caches_are_what_their_slices_are(rng, shape, factor
                 assert np.array_equal(whole[:, :, z : z + 11], part)
 
 
+@pytest.mark.parametrize("begin", [0, 4, 8, 16, 24, 48, 63])
+@pytest.mark.parametrize("width", [2048, 1280, 2040])
+def test_large_mips_begin_anywhere_in_a_line_of_the_memory(rng, width, begin):
+    image = np.asfortranarray(rng.integers(0, 50, (width, 1024, 24), np.uint8))
+    for call, factor, mips in (
+        (tinybrain.downsample_with_averaging, (2, 2), 3),
+        (tinybrain.downsample_with_averaging, (2, 1), 1),
+        (tinybrain.downsample_with_averaging, (1, 2), 2),
+        (tinybrain.downsample_segmentation, (2, 2), 1),
+        (tinybrain.downsample_with_max_pooling, (2, 2), 1),
+    ):
+        expected = call(image, factor, num_mips=mips)
+        assert expected[0].nbytes > 4 << 20  # written past the caches
+        rooms = [np.full(mip.size + 256, 99, np.uint8) for mip in expected]
+        firsts = [-room.ctypes.data % 64 + begin for room in rooms]
+        out = [
+            room[first : first + mip.size].reshape(mip.shape, order="F")
+            for mip, room, first in zip(expected, rooms, firsts, strict=True)
+        ]
+        assert all(np.shares_memory(mip, room) for mip, room in zip(out, rooms, strict=True))
+        call(image, factor, num_mips=mips, out=out, parallel=2)
+        for mip, room, first, want in zip(out, rooms, firsts, expected, strict=True):
+            assert np.array_equal(mip, want)
+            assert (room[:first] == 99).all()
+            assert (room[first + want.size :] == 99).all()
+
+
 def test_a_permutation_of_four_axes_keeps_its_memory_order(rng):
     image = voxels(rng, "uint8", (9, 8, 10, 3)).transpose(2, 0, 3, 1)
     for factor in ((2, 2), (2, 1, 1, 2), (1, 1, 3)):

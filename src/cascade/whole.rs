@@ -179,30 +179,31 @@ impl<'a, 'o, T: Summand<A>, A: Sum, R: Render<T, A>> Climb<'a, 'o, T, A, R> {
         levels: &'a mut [Level<A>],
         outs: &'a mut [PanelMut<'o, T>],
     ) -> Option<Self> {
-        let climb = Climb::as_far(render, steps, levels, outs, steps[1].shape.factor[0]);
+        let climb = Climb::as_far(render, steps, levels, outs, steps[1].shape.factor[0], true);
         (climb.levels.len() > 1).then_some(climb)
     }
 
-    /// As far as all cells have `fx` columns.
+    /// As far as all cells have `fx` columns, and no level starts again from its voxels, unless it is the first one and all `there`.
     fn as_far(
         render: &'a R,
         steps: &'a [Step<R::Divisor>],
         levels: &'a mut [Level<A>],
         outs: &'a mut [PanelMut<'o, T>],
         fx: usize,
+        there: bool,
     ) -> Self {
         // Axes may be of one voxel from some level on, so that cells are of another shape there.
-        let goes = |(below, step): &(&Step<R::Divisor>, &Step<R::Divisor>)| {
+        let goes = |&(k, (below, step)): &(usize, (&Step<R::Divisor>, &Step<R::Divisor>))| {
             R::FINISHES_UP
                 && fx <= 2
                 && step.weight == 1
                 && step.shape.factor == [fx, 2]
-                && !below.restarts
+                && (!below.restarts || there && k == 0)
                 && render.finishes(&step.by)
         };
         let steps = &steps[..steps.len().min(levels.len())];
         let pairs = steps.iter().zip(&steps[1..]);
-        let levels = &mut levels[..=pairs.clone().take_while(goes).count()];
+        let levels = &mut levels[..=pairs.clone().enumerate().take_while(goes).count()];
         for (level, (below, step)) in levels[1..].iter_mut().zip(pairs) {
             let alike = render.alike(&step.by, step.cols, step.rows);
             level.whole = ((below.cols / fx).min(alike.0), alike.1);
@@ -280,7 +281,7 @@ fn two_rows<A>(sums: &[A], cols: usize, j: usize) -> [Line<'_, A>; 2] {
 /// So many sums of a row's level are made before they are taken up. While they are, the memory is asked for nothing, so that it should be done
 /// often; but each way up has its price, which short rows of sums have to share.
 const BATCH: usize = 1600;
-/// Rows of so many sums do not share it.
+/// Rows of so many sums do not share it: they are taken up as soon as there are two.
 const LONG: usize = BATCH / 8;
 
 /// The rows, one by one beside last cells, which are made while their row is in the first cache.
@@ -347,7 +348,7 @@ impl<'a, 'o, T: Summand<A>, A: Sum, R: Render<T, A>> Two<'a, 'o, T, A, R> {
         let (out, outs) = outs.split_first_mut()?;
         (below.done, level.done) = (2 * rows, rows);
         level.hold(upper.rows * upper.cols);
-        let upper = Climb::as_far(render, &steps[1..], &mut levels[1..], outs, fx);
+        let upper = Climb::as_far(render, &steps[1..], &mut levels[1..], outs, fx, false);
         Some(Two { from, cols, rows, lower, out, upper })
     }
 
@@ -357,7 +358,7 @@ impl<'a, 'o, T: Summand<A>, A: Sum, R: Render<T, A>> Two<'a, 'o, T, A, R> {
         let (render, upper) = (climb.render, &climb.steps[0]);
         let (add, ragged) = (!upper.first, cols < upper.cols);
         let cells = Fours::<T, PANELS>::new(from, rows);
-        let batch = if cols < LONG { BATCH / cols } else { 1 };
+        let batch = if cols < LONG { BATCH / cols } else { 2 };
         for first in (0..rows).step_by(batch) {
             let ready = (first + batch).min(rows);
             let mut above = climb.outs.first_mut();

@@ -15,6 +15,7 @@ pub mod halves;
 pub mod labels;
 pub mod lines;
 pub mod scalar;
+mod seam;
 mod stage;
 pub mod tiles;
 pub mod two_floats;

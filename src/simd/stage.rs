@@ -1,4 +1,4 @@
-//! Rows on their way past the caches: those that lie one behind the other, but not on whole lines of the memory.
+//! Rows on their way past the caches: those that lie one behind the other, but are not made of whole vectors ([`super::seam`] has those that are).
 //!
 //! A line that is written past the caches in parts costs many times as much as one that is written whole, and a line that is
 //! written through them is read first. So these rows are made in a small room in the first cache, and leave it as the run of

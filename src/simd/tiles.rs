@@ -3,6 +3,7 @@
 //! [`Tiles`] cuts all mips of a call into disjoint tiles and hands each to one thread only, so that a [`Tile`] can lend
 //! panels to write into. Outputs without a unit stride are written to a scratch panel and scattered.
 
+use super::seam::Seam;
 use super::stage::Stage;
 use super::views::{Extent, PanelMut, Place, Span, Voxel, fits, place};
 #[cfg(target_arch = "x86_64")]
@@ -59,14 +60,16 @@ impl<'a, T: Voxel> Tiles<'a, T> {
         Tiles { targets, counts, next: AtomicUsize::new(0), lent: PhantomData }
     }
 
-    /// Outputs that are slices, one behind the other along `targets[i].axes` or further apart.
+    /// Outputs in slices, each from one of its voxels on, one behind the other along `targets[i].axes` or further apart.
     ///
     /// # Panics
-    /// If the axes lead out of a slice, or a target begins elsewhere or overlaps itself.
+    /// If a target begins elsewhere, or the axes lead out of the slice, or it overlaps itself.
     pub fn of_slices(slices: &'a mut [Vec<T>], targets: Vec<Target>, counts: Vec<usize>) -> Self {
         assert!(slices.len() == targets.len());
         for (slice, target) in slices.iter().zip(&targets) {
-            assert!(fits::<T>(&target.axes, slice.len()) && target.origin.cast_const() == slice.as_ptr().cast());
+            let begins = |rest: &[T]| rest.as_ptr().cast() == target.origin.cast_const();
+            let first = (0..slice.len()).find(|&first| begins(&slice[first..])).expect("a voxel of the slice");
+            assert!(fits::<T>(&target.axes, slice.len() - first));
             let mut axes: Vec<Extent> = target.axes.iter().copied().filter(|axis| axis.len > 1).collect();
             axes.sort_by_key(|axis| axis.stride);
             let mut reach = size_of::<T>();
@@ -132,11 +135,8 @@ impl<T: Voxel> Tile<'_, T> {
     ) {
         let mut panel = self.open(mip, region, scratch, STAGED);
         fill(&mut panel);
-        let PanelMut { direct, stage, .. } = panel;
-        if let Some(stage) = stage {
-            stage.clear();
-        }
-        if !direct {
+        panel.close();
+        if !panel.direct {
             self.scatter(mip, region, scratch);
         }
     }
@@ -156,7 +156,7 @@ impl<T: Voxel> Tile<'_, T> {
                 let mut panels: Vec<_> =
                     each.map(|(mip, (region, scratch))| self.open(mip, region, scratch, STAGED_BESIDE)).collect();
                 fill(&mut panels);
-                panels.iter_mut().filter_map(|panel| panel.stage.take()).for_each(Stage::clear);
+                panels.iter_mut().for_each(PanelMut::close);
                 if panels.iter().any(|panel| !panel.direct) {
                     drop(panels);
                     regions.iter().zip(scratch).enumerate().for_each(|(mip, (region, s))| self.scatter(mip, region, s));
@@ -196,7 +196,7 @@ impl<T: Voxel> Tile<'_, T> {
             pitch: pitch / size_of::<T>() as isize,
             rows,
             cols,
-            streams: target.streams && (pitch == bytes || bytes >= LONG),
+            seam: (target.streams && (pitch == bytes || bytes >= LONG)).then_some(Seam::new()),
             direct: true,
             // SAFETY: the rows lie one behind the other from the aligned `origin` on, and the panel lends no others.
             stage: staged.then(|| unsafe { Stage::new(scratch, cols, origin) }),

@@ -59,11 +59,17 @@ pub trait Vector: Copy {
     unsafe fn load_few<T>(at: *const T, bytes: usize) -> Self;
     /// The first bytes, at most a vector.
     unsafe fn store_few<T>(self, at: *mut T, bytes: usize);
-    /// Past the caches; `at` is aligned to 16 bytes, because that is as far as numpy aligns its arrays.
+    /// Past the caches; `at` is aligned to a vector.
     unsafe fn stream<T>(self, at: *mut T);
-    /// As [`Vector::store`] and [`Vector::stream`], of the first half.
+    /// As [`Vector::store`], of the first half.
     unsafe fn store_half<T>(self, at: *mut T);
-    unsafe fn stream_half<T>(self, at: *mut T);
+    /// By how many bytes vectors can be shifted: a multiple of these. Numpy aligns its arrays to 16.
+    const STEP: usize;
+    /// How far.
+    type Shift: Copy;
+    unsafe fn shift(bytes: usize) -> Self::Shift;
+    /// The last bytes of `before`, as many as it is shifted by, and behind them the first of `self`.
+    unsafe fn behind(self, before: Self, shift: Self::Shift) -> Self;
 }
 
 /// A vector of sums.

@@ -8,6 +8,7 @@
 //! Limits: regions are checked against extents here, once a panel, and everything above may be wrong without
 //! touching foreign memory; that the pointers, extents and strides are true is promised by the caller of `new`.
 
+use super::seam::Seam;
 use super::stage::Stage;
 use std::marker::PhantomData;
 use std::ops::Range;
@@ -133,22 +134,28 @@ impl<'a, T> Panel<'a, T> {
 pub struct Row<'a, T> {
     /// Its voxels.
     pub voxels: &'a mut [T],
-    /// Whether it is better written past the caches, which will not hold it until it is used: that saves reading what is
+    /// Where it meets other rows, if it is better written past the caches, which will not hold it until it is used: that saves reading what is
     /// overwritten. Only for rows of a [`super::tiles::Tile`], which sees to it that they arrive, and that nobody reads back
     /// before that.
-    pub(super) streams: bool,
+    pub(super) seam: Option<&'a Seam>,
 }
 
 impl<'a, T> Row<'a, T> {
     /// A row that is written through the caches.
     pub fn new(voxels: &'a mut [T]) -> Self {
-        Row { voxels, streams: false }
+        Row { voxels, seam: None }
     }
 
     /// The voxels `part` of it.
     #[inline(always)]
     pub fn part(&mut self, part: Range<usize>) -> Row<'_, T> {
-        Row { voxels: &mut self.voxels[part], streams: self.streams }
+        Row { voxels: &mut self.voxels[part], seam: self.seam }
+    }
+
+    /// Its first `len` voxels.
+    #[inline(always)]
+    pub fn first(self, len: usize) -> Self {
+        Row { voxels: &mut self.voxels[..len], seam: self.seam }
     }
 }
 
@@ -181,7 +188,8 @@ pub struct PanelMut<'a, T> {
     pub(super) pitch: isize,
     pub(super) rows: usize,
     pub(super) cols: usize,
-    pub(super) streams: bool,
+    /// Where rows meet, if they are written past the caches.
+    pub(super) seam: Option<Seam>,
     /// Whether these are the rows of the output itself.
     pub(super) direct: bool,
     /// What the rows pass through, if they are to be written past the caches but do not lie on whole lines.
@@ -199,7 +207,7 @@ impl<'a, T> PanelMut<'a, T> {
             pitch: cols as isize,
             rows,
             cols,
-            streams: false,
+            seam: None,
             direct: false,
             stage: None,
             lent: PhantomData,
@@ -220,7 +228,7 @@ impl<'a, T> PanelMut<'a, T> {
 
     /// Will be read back: it is written through the caches.
     pub fn keep(&mut self) {
-        self.streams = false;
+        self.seam = None;
         self.stage = None;
     }
 
@@ -233,7 +241,7 @@ impl<'a, T> PanelMut<'a, T> {
         }
         // SAFETY: as in `Panel::row`; the rows do not overlap, and `&mut self` lends one at a time.
         let voxels = unsafe { row_at(self.origin, self.pitch, self.cols, j) };
-        Row { voxels, streams: self.streams }
+        Row { voxels, seam: self.seam.as_ref() }
     }
 
     /// Whether the rows lie one behind the other, and are written where they belong.
@@ -248,7 +256,7 @@ impl<'a, T> PanelMut<'a, T> {
         assert!(self.is_dense() && j < self.rows && self.rows - j >= 2);
         // SAFETY: as above, of two rows without a gap.
         let voxels = unsafe { row_at(self.origin.offset(j as isize * self.pitch), 0, 2 * self.cols, 0) };
-        Row { voxels, streams: self.streams }
+        Row { voxels, seam: self.seam.as_ref() }
     }
 
     /// Rows `j` and `j + 1`, as [`PanelMut::row_mut`].
@@ -261,7 +269,18 @@ impl<'a, T> PanelMut<'a, T> {
         }
         // SAFETY: as in `row_mut`; these two do not overlap either.
         let voxels = [j, j + 1].map(|j| unsafe { row_at(self.origin, self.pitch, self.cols, j) });
-        voxels.map(|voxels| Row { voxels, streams: self.streams })
+        voxels.map(|voxels| Row { voxels, seam: self.seam.as_ref() })
+    }
+
+    /// All rows are written: lets those arrive that wait.
+    pub(super) fn close(&mut self) {
+        if let Some(stage) = self.stage.take() {
+            stage.clear();
+        }
+        if let Some(seam) = self.seam.take() {
+            // SAFETY: what waits is of the rows of this panel, which are not lent at the time.
+            unsafe { seam.settle() };
+        }
     }
 }
 

@@ -3,7 +3,7 @@
 use super::{Noise, Volume, fill, indices, mips, noise};
 use crate::grid::Array;
 use crate::simd::Backend;
-use crate::{averaging, extrema};
+use crate::{averaging, extrema, mode};
 
 #[test]
 fn rows_of_every_length_come_out_the_same_on_every_backend() {
@@ -88,6 +88,59 @@ fn what_lies_between_the_rows_of_a_mip_stays_as_it_is() {
                     apart.voxels[place] = BETWEEN;
                 }
                 assert!(apart.voxels.iter().all(|&voxel| voxel == BETWEEN), "{backend:?} {width} {kind}");
+            }
+        }
+    }
+}
+
+#[test]
+fn rows_begin_anywhere_in_a_line_of_the_memory() {
+    const AROUND: u16 = 0x4d4d;
+    for (width, gap) in [(64, 0), (128, 0), (192, 0), (256, 0), (1024, 0), (96, 0), (1024, 24), (1056, 5)] {
+        let (shape, factor) = ([2 * width, 12, 2], [2, 2, 1]);
+        let input = noise(shape, [0, 1, 2], 1, |noise| noise.below(9) as u16);
+        for kind in 0..4 {
+            let count = if kind < 2 { 3 } else { 1 };
+            let call = |backend, first: usize| {
+                let mut out = mips(shape, [0, 1, 2], factor, count);
+                for mip in &mut out {
+                    let pitch = mip.shape[0] + gap;
+                    (mip.first, mip.strides) = (first, [1, pitch, pitch * mip.shape[1]]);
+                    mip.voxels = vec![AROUND; first + mip.strides[2] * mip.shape[2] + 64];
+                }
+                let arrays: Vec<Array> = out.iter().map(Volume::array).collect();
+                match kind {
+                    0 | 1 => {
+                        let sparse = kind == 1;
+                        let plan = averaging::Plan::new::<u16>(&input.array(), &arrays, &factor, count, sparse, false);
+                        fill(&input, &mut out, &plan.grid, |source, tiles| {
+                            plan.run(backend, source, tiles, 1, &|| false).unwrap();
+                        });
+                    }
+                    2 => {
+                        let plan = mode::Plan::new(&input.array(), &arrays, &factor, count, false, 2);
+                        fill(&input, &mut out, &plan.grid, |source, tiles| {
+                            plan.run(backend, source, tiles, 1, &|| false).unwrap();
+                        });
+                    }
+                    _ => {
+                        let end = extrema::Extremum::Min;
+                        let plan = extrema::Plan::new::<u16>(&input.array(), &arrays, &factor, count, end);
+                        fill(&input, &mut out, &plan.grid, |source, tiles| {
+                            plan.run(backend, source, tiles, 1, &|| false).unwrap();
+                        });
+                    }
+                }
+                out
+            };
+            let scalar = call(Backend::all()[0], 0);
+            for (backend, first) in Backend::all().into_iter().flat_map(|b| (0..40).map(move |first| (b, first))) {
+                for (mip, scalar) in call(backend, first).iter().zip(&scalar) {
+                    let what = format!("{backend:?} {width} {gap} {kind} {first}");
+                    let (before, inside) = mip.voxels.split_at(first);
+                    assert!(before.iter().all(|&voxel| voxel == AROUND), "{what}");
+                    assert!(inside == scalar.voxels, "{what}");
+                }
             }
         }
     }

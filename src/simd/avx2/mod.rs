@@ -136,21 +136,26 @@ impl Vector for __m256i {
     }
     #[inline(always)]
     unsafe fn stream<T>(self, at: *mut T) {
-        // SAFETY: the caller has AVX2, and may write there, which is aligned to 16 bytes. The processor joins the halves to lines.
-        unsafe {
-            _mm_stream_si128(at.cast(), _mm256_castsi256_si128(self));
-            _mm_stream_si128(at.cast::<__m128i>().add(1), _mm256_extracti128_si256::<1>(self));
-        }
+        // SAFETY: the caller has AVX2, and may write there, which is aligned to a vector.
+        unsafe { _mm256_stream_si256(at.cast(), self) }
     }
     #[inline(always)]
     unsafe fn store_half<T>(self, at: *mut T) {
         // SAFETY: the caller has AVX2, and may write half a vector there.
         unsafe { _mm_storeu_si128(at.cast(), _mm256_castsi256_si128(self)) }
     }
+    const STEP: usize = 16;
+    /// Whether by half a vector, in every bit.
+    type Shift = Self;
     #[inline(always)]
-    unsafe fn stream_half<T>(self, at: *mut T) {
-        // SAFETY: the caller has AVX2, and may write half a vector there, which is aligned to 16 bytes.
-        unsafe { _mm_stream_si128(at.cast(), _mm256_castsi256_si128(self)) }
+    unsafe fn shift(bytes: usize) -> Self {
+        // SAFETY: the caller has AVX2.
+        unsafe { _mm256_set1_epi8(if bytes == 0 { 0 } else { -1 }) }
+    }
+    #[inline(always)]
+    unsafe fn behind(self, before: Self, half: Self) -> Self {
+        // SAFETY: the caller has AVX2.
+        unsafe { _mm256_permute2x128_si256::<0x21>(before, self).select(half, self) }
     }
 }
 

@@ -133,24 +133,27 @@ impl Vector for __m512i {
     }
     #[inline(always)]
     unsafe fn stream<T>(self, at: *mut T) {
-        // SAFETY: the caller has AVX-512, and may write there, which is aligned to 16 bytes. The processor joins the parts to lines.
-        unsafe {
-            let at: *mut __m128i = at.cast();
-            _mm_stream_si128(at, _mm512_castsi512_si128(self));
-            _mm_stream_si128(at.add(1), _mm512_extracti32x4_epi32::<1>(self));
-            _mm_stream_si128(at.add(2), _mm512_extracti32x4_epi32::<2>(self));
-            _mm_stream_si128(at.add(3), _mm512_extracti32x4_epi32::<3>(self));
-        }
+        // SAFETY: the caller has AVX-512, and may write there, which is aligned to a vector.
+        unsafe { _mm512_stream_si512(at.cast(), self) }
     }
     #[inline(always)]
     unsafe fn store_half<T>(self, at: *mut T) {
         // SAFETY: the caller has AVX-512, and may write half a vector there.
         unsafe { _mm512_castsi512_si256(self).store(at) }
     }
+    const STEP: usize = 8;
+    /// The places of the words.
+    type Shift = Self;
     #[inline(always)]
-    unsafe fn stream_half<T>(self, at: *mut T) {
-        // SAFETY: the caller has AVX-512, and may write half a vector there, which is aligned to 16 bytes.
-        unsafe { _mm512_castsi512_si256(self).stream(at) }
+    unsafe fn shift(bytes: usize) -> Self {
+        const PLACES: [u64; 16] = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15];
+        // SAFETY: the caller has AVX-512; less than a vector before the eighth place.
+        unsafe { Self::load(PLACES[8 - bytes / Self::STEP..][..8].as_ptr()) }
+    }
+    #[inline(always)]
+    unsafe fn behind(self, before: Self, places: Self) -> Self {
+        // SAFETY: the caller has AVX-512.
+        unsafe { _mm512_permutex2var_epi64(before, places, self) }
     }
 }
 

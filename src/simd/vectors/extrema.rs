@@ -66,8 +66,15 @@ unsafe fn extrema_of<
     const { assert!(size_of::<T>() == size_of::<<O::Lanes as Lanes>::Label>() && size_of::<T>() == size_of::<A>()) };
     let lanes = OrderedOf::<O>::BYTES / size_of::<T>();
     let (full, keep) = (len / lanes * lanes, !ends.is_empty());
-    let out = out.map(|row| Out::<_, SHORT>::new(row, full));
-    let ends = Out::<_, SHORT>::new(Row::new(ends), full);
+    // A closure may not be inlined into the function that has the instructions.
+    #[allow(clippy::manual_map)]
+    // SAFETY: the caller has the instructions.
+    let mut out = match out {
+        Some(row) => Some(unsafe { Out::<_, OrderedOf<O>, SHORT>::new(row, full) }),
+        None => None,
+    };
+    // SAFETY: as above.
+    let mut ends = unsafe { Out::<_, OrderedOf<O>, SHORT>::new(Row::new(ends), full) };
     let mut next_i = 0;
     while let Some(i) = next(next_i, lanes, if SHORT { lanes } else { len }) {
         next_i += lanes;
@@ -85,10 +92,14 @@ unsafe fn extrema_of<
             if keep {
                 ends.put(i, end);
             }
-            if let Some(out) = &out {
+            if let Some(out) = &mut out {
                 out.put(i, end);
             }
         }
+    }
+    if let Some(out) = out {
+        // SAFETY: the caller has the instructions; all of the row was put.
+        unsafe { out.close() };
     }
 }
 

@@ -62,10 +62,10 @@ unsafe fn finish_rows<
     assert!(SHORT == (len < lanes) && len <= all.cols() / FX);
     let (full, mut room) = (len / lanes * lanes, Padded::new());
     for (j, mut lines) in (cut.first..).zip(all) {
-        let mut row = out.row_mut(j);
-        let out = Out::<_, SHORT>::new(row.part(0..len), full);
+        let row = out.row_mut(j);
         // SAFETY: at + lanes <= len, and FX len voxels are in each line; or it is padded, to FX vectors.
         unsafe {
+            let mut out = Out::<_, _, SHORT>::new(row.first(len), full);
             if SHORT {
                 lines = room.fill::<VectorOf<P>, _, FX>(&lines);
             }
@@ -90,6 +90,7 @@ unsafe fn finish_rows<
                     out.put(at, P::narrow(all.0, all.1, by));
                 }
             }
+            out.close();
         }
     }
     len
@@ -101,9 +102,9 @@ unsafe fn finish_rows<
 /// Needs the instructions; a vector of voxels from `at` on has sums in the row, or that is short.
 #[inline(always)]
 unsafe fn keep_two<P: Pairs, const SHORT: bool>(row: Row<'_, P::Wide>, at: usize, sums: TwoOf<P>) {
-    let to = Out::<_, SHORT>::new(row, 0);
     // SAFETY: the caller's promise.
     unsafe {
+        let mut to = Out::<_, _, SHORT>::new(row, 0);
         to.put(at, sums.0);
         to.put(at + VectorOf::<P>::BYTES / size_of::<P::Wide>(), sums.1);
     }
@@ -138,12 +139,14 @@ pub unsafe fn finish_two_rows<P: Pairs, const FX: usize, const ROWS: usize>(
         unsafe {
             let (low, high) = (row_of_pairs::<P, ROWS>(&lines[0]), row_of_pairs::<P, ROWS>(&lines[1]));
             if keep {
-                let sums = Out::<_, false>::new(sums.two_rows(row), lanes);
+                let mut sums = Out::<_, _, false>::new(sums.two_rows(row), lanes);
                 sums.put(0, low);
                 sums.put(lanes / 2, high);
             }
             lines.iter().for_each(|lines| announce_to::<false, _>(lines, 0, VectorOf::<P>::BYTES));
-            Out::<_, false>::new(out.two_rows(row), lanes).put(0, P::narrow(low, high, by));
+            let mut out = Out::<_, _, false>::new(out.two_rows(row), lanes);
+            out.put(0, P::narrow(low, high, by));
+            out.close();
         }
     }
     cut.cols

@@ -81,7 +81,8 @@ pub unsafe fn narrow<P: Pairs>(sums: &[P::Wide], by: Halving, out: Row<'_, P::Vo
     if len < lanes {
         return 0;
     }
-    let (out, mut i) = (Out::<_, false>::new(out, len / lanes * lanes), 0);
+    // SAFETY: the caller has the instructions.
+    let (mut out, mut i) = (unsafe { Out::<_, _, false>::new(out, len / lanes * lanes) }, 0);
     while let Some(at) = next(i, lanes, len) {
         i += lanes;
         // SAFETY: at + lanes <= sums.len() and out.len(), by `len`.
@@ -90,6 +91,8 @@ pub unsafe fn narrow<P: Pairs>(sums: &[P::Wide], by: Halving, out: Row<'_, P::Vo
             out.put(at, P::narrow(all.0, all.1, by));
         }
     }
+    // SAFETY: the caller has the instructions; all of the row was put, if it is made of whole vectors.
+    unsafe { out.close() };
     len
 }
 
@@ -116,14 +119,14 @@ pub unsafe fn finish_up<P: Pairs, const FX: usize>(
         let from = &rise.from[2 * j * rise.below..][..2 * rise.below];
         let (to, a) = (to.as_mut_ptr(), from.as_ptr());
         let b = from[rise.below..].as_ptr();
-        // A closure may not be inlined into the function that has the instructions.
-        #[allow(clippy::manual_map)]
-        let out = match &mut out {
-            Some(out) => Some(Out::<_, false>::new(out.row_mut(first + j).part(0..len), len / lanes * lanes)),
-            None => None,
-        };
         // SAFETY: at + lanes <= len, and FX len sums are in each line, len in the sums and in the row.
         unsafe {
+            // A closure may not be inlined into the function that has the instructions.
+            #[allow(clippy::manual_map)]
+            let mut out = match &mut out {
+                Some(out) => Some(Out::<_, _, false>::new(out.row_mut(first + j).first(len), len / lanes * lanes)),
+                None => None,
+            };
             // The last vector overlaps the one before: what it is added to is loaded before that is stored.
             let (mut at, end) = (0, len - lanes);
             let mut there = there_if::<P, 1>(add, to);
@@ -133,13 +136,16 @@ pub unsafe fn finish_up<P: Pairs, const FX: usize>(
                 let all = onto::<P>(add, there, all);
                 there = there_if::<P, 1>(add, to.add(after));
                 put_above::<P, 1>(to.add(at), all);
-                if let Some(out) = &out {
+                if let Some(out) = &mut out {
                     out.put(at, P::narrow(all.0, all.1, by));
                 }
                 if at == end {
                     break;
                 }
                 at = after;
+            }
+            if let Some(out) = out {
+                out.close();
             }
         }
     }
@@ -194,17 +200,20 @@ pub unsafe fn finish_two<P: Pairs, const FX: usize, const PANELS: usize, const S
     }
     for j in 0..all.fours() {
         let (four, row) = (all.part(j..all.fours()), cut.first + j);
-        let outs = out.two_rows_mut(2 * row);
-        let outs = outs.map(|mut row| Out::<_, false>::new(row.part(0..len), len / lanes * lanes));
+        let [first, second] = out.two_rows_mut(2 * row);
         let to = sums.row_mut(row).part(0..cut.cols).voxels.as_mut_ptr();
-        #[allow(clippy::manual_map)]
-        let over = match &mut above {
-            Some(above) => Some(Out::<_, false>::new(above.row_mut(row).part(0..cut.cols), len / lanes * lanes / FX)),
-            None => None,
-        };
         let count = if SPARSE { counts.row_mut(row).part(0..cut.cols).voxels.as_mut_ptr() } else { to };
         // SAFETY: at + lanes <= len, and FX len voxels are in each line, len in the rows, len / FX in the sums and the counts.
         unsafe {
+            let mut first = Out::<_, _, false>::new(first.first(len), len / lanes * lanes);
+            let mut second = Out::<_, _, false>::new(second.first(len), len / lanes * lanes);
+            #[allow(clippy::manual_map)]
+            let mut over = match &mut above {
+                Some(above) => {
+                    Some(Out::<_, _, false>::new(above.row_mut(row).first(cut.cols), cut.cols / lanes * lanes))
+                }
+                None => None,
+            };
             // The last vector overlaps the one before: what it is added to is loaded before that is stored.
             let (mut at, end) = (0, len - lanes);
             let (mut there, mut counted) = (there_if::<P, FX>(add, to), there_if::<P, FX>(add, count));
@@ -225,13 +234,13 @@ pub unsafe fn finish_two<P: Pairs, const FX: usize, const PANELS: usize, const S
                     let all = onto::<P>(add, counted, all);
                     counted = there_if::<P, FX>(add, count.add(after / FX));
                     put_above::<P, FX>(count.add(at / FX), all);
-                    outs[0].put(at, P::quotients(a.0, a.1, few.0, few.1));
-                    outs[1].put(at, P::quotients(b.0, b.1, more.0, more.1));
+                    first.put(at, P::quotients(a.0, a.1, few.0, few.1));
+                    second.put(at, P::quotients(b.0, b.1, more.0, more.1));
                 } else {
                     four.announce_again(FX * at, FX * VectorOf::<P>::BYTES);
-                    outs[0].put(at, P::narrow(a.0, a.1, by[0]));
-                    outs[1].put(at, P::narrow(b.0, b.1, by[0]));
-                    if let Some(over) = &over {
+                    first.put(at, P::narrow(a.0, a.1, by[0]));
+                    second.put(at, P::narrow(b.0, b.1, by[0]));
+                    if let Some(over) = &mut over {
                         if FX == 1 {
                             over.put(at, P::narrow(all.0, all.1, by[1]));
                         } else if at % (2 * lanes) == lanes {
@@ -248,6 +257,11 @@ pub unsafe fn finish_two<P: Pairs, const FX: usize, const PANELS: usize, const S
                     break;
                 }
                 at = after;
+            }
+            first.close();
+            second.close();
+            if let Some(over) = over {
+                over.close();
             }
         }
     }

@@ -82,7 +82,8 @@ unsafe fn walk<L: Lanes, const CELL: usize, const ROWS: usize, const BIT: usize,
     let lines: &[Line<'_, L::Label>; ROWS] = cells.lines.try_into().expect("as many rows as the loop was chosen for");
     let length = lines.iter().map(|line| line.voxels.len()).min().unwrap_or(0);
     let len = out.voxels.len().min(length / columns);
-    let out = Out::<_, false>::new(out, len / lanes * lanes);
+    // SAFETY: the caller has the instructions.
+    let mut out = unsafe { Out::<_, L::V, false>::new(out, len / lanes * lanes) };
     let stride = leaders.len() / rows_of(2);
     let leads = RULE == LEAD || RULE == SPARSE_LEAD;
     assert!(!leads || len <= stride);
@@ -155,6 +156,8 @@ unsafe fn walk<L: Lanes, const CELL: usize, const ROWS: usize, const BIT: usize,
         }
         (behind, done) = (behind + lanes, len);
     }
+    // SAFETY: the caller has the instructions; rows of whole vectors are put as far as they go.
+    unsafe { out.close() };
     done
 }
 

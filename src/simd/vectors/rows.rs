@@ -2,6 +2,7 @@
 
 use super::Vector;
 use crate::simd::lines::Line;
+use crate::simd::seam::Seam;
 use crate::simd::views::{Row, Voxel};
 use std::mem::MaybeUninit;
 
@@ -18,60 +19,84 @@ pub fn next(i: usize, lanes: usize, len: usize) -> Option<usize> {
     }
 }
 
-/// Where vectors of a row are written: past the caches, if the row wants it and that can be done vector by vector; a rest
+/// Where vectors of a row are written: past the caches, if the row wants it and is made of whole vectors; a rest
 /// would be slower than what it saves. What is behind a row that is `SHORT`, less than a vector, stays as it is.
-pub struct Out<T, const SHORT: bool> {
+pub struct Out<'a, T, V: Vector, const SHORT: bool> {
     origin: *mut T,
     len: usize,
-    streams: bool,
+    /// If it is written past the caches: vectors are, from so many bytes before the row on, each with the end of the one before.
+    seam: Option<&'a Seam>,
+    before: usize,
+    shift: V::Shift,
+    first: V,
+    last: V,
 }
 
-impl<T: Voxel, const SHORT: bool> Out<T, SHORT> {
+impl<'a, T: Voxel, V: Vector, const SHORT: bool> Out<'a, T, V, SHORT> {
     /// Of the row, `full` voxels are full vectors.
+    ///
+    /// # Safety
+    /// Needs the instructions.
     #[inline(always)]
-    pub fn new(row: Row<'_, T>, full: usize) -> Self {
-        let streams = row.streams && row.voxels.len() == full && row.voxels.as_ptr().align_offset(16) == 0;
-        Out { origin: row.voxels.as_mut_ptr(), len: row.voxels.len(), streams }
+    pub unsafe fn new(row: Row<'a, T>, full: usize) -> Self {
+        let (origin, len) = (row.voxels.as_mut_ptr(), row.voxels.len());
+        let before = origin.addr() % V::BYTES;
+        let seam = row.seam.filter(|_| !SHORT && len == full && full > 0 && before.is_multiple_of(V::STEP));
+        // SAFETY: the caller has the instructions.
+        let (shift, zero) = unsafe { (V::shift(if seam.is_some() { before } else { 0 }), V::zero()) };
+        Out { origin, len, seam, before, shift, first: zero, last: zero }
     }
 
     /// Bytes of a vector from voxel `i` on that are in the row, if it is short.
     #[inline(always)]
-    fn left<V: Vector>(&self, i: usize) -> usize {
+    fn left(&self, i: usize) -> usize {
         (self.len.saturating_sub(i) * size_of::<T>()).min(V::BYTES)
     }
 
     /// # Safety
-    /// Needs the instructions; a vector from voxel `i` on is within the row, or it is short.
+    /// Needs the instructions; a vector from voxel `i` on is within the row, or it is short. Those of a row that is written past the caches come one after
+    /// the other.
     #[inline(always)]
-    pub unsafe fn put<V: Vector>(&self, i: usize, v: V) {
+    pub unsafe fn put(&mut self, i: usize, v: V) {
         let at = self.origin.wrapping_add(i);
         // SAFETY: the caller's promise; of a short row no more than is left.
         unsafe {
             if SHORT {
-                v.store_few(at, self.left::<V>(i));
-            } else if self.streams {
-                v.stream(at);
-            } else {
+                v.store_few(at, self.left(i));
+            } else if self.seam.is_none() {
                 v.store(at);
+            } else {
+                if i == 0 {
+                    self.first = v;
+                } else {
+                    v.behind(self.last, self.shift).stream(at.wrapping_byte_sub(self.before));
+                }
+                self.last = v;
             }
         }
     }
 
-    /// The first half of a vector of a row that is not short.
+    /// The first half of a vector of a row that is written through the caches.
     ///
     /// # Safety
     /// As [`Out::put`], of half a vector.
     #[inline(always)]
-    pub unsafe fn put_half<V: Vector>(&self, i: usize, v: V) {
+    pub unsafe fn put_half(&mut self, i: usize, v: V) {
         const { assert!(!SHORT) };
-        let at = self.origin.wrapping_add(i);
         // SAFETY: the caller's promise.
-        unsafe {
-            if self.streams {
-                v.stream_half(at);
-            } else {
-                v.store_half(at);
-            }
+        unsafe { v.store_half(self.origin.wrapping_add(i)) };
+    }
+
+    /// The row is done.
+    ///
+    /// # Safety
+    /// Needs the instructions. All vectors of the row were put, and the seam is settled before anybody else has it.
+    #[inline(always)]
+    pub unsafe fn close(self) {
+        if let Some(seam) = self.seam {
+            let (bytes, ends) = (self.len * size_of::<T>(), [self.first, self.last]);
+            // SAFETY: the caller's promise; the row is made of whole vectors, by `new`.
+            unsafe { seam.join(self.origin.cast(), bytes, self.before, ends, self.shift) };
         }
     }
 
@@ -80,10 +105,10 @@ impl<T: Voxel, const SHORT: bool> Out<T, SHORT> {
     /// # Safety
     /// As [`Out::put`].
     #[inline(always)]
-    pub unsafe fn get<V: Vector>(&self, i: usize) -> V {
+    pub unsafe fn get(&self, i: usize) -> V {
         let at = self.origin.wrapping_add(i);
         // SAFETY: as in `put`.
-        unsafe { if SHORT { V::load_few(at, self.left::<V>(i)) } else { V::load(at) } }
+        unsafe { if SHORT { V::load_few(at, self.left(i)) } else { V::load(at) } }
     }
 }
 
