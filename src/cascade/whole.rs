@@ -65,7 +65,7 @@ impl<T: Summand<A>, A: Sum, R: Render<T, A>> Whole<'_, '_, T, A, R> {
         let cells = CellLines::<T, N>::new(from, step.shape.factor[1], rows);
         let [mut sums, mut counts] = level.panels(rows, step.cols, keep);
         let ragged = cols < step.cols;
-        for part in parts(0..rows, ragged) {
+        for part in (Parts { rows: 0..rows, ragged }) {
             let (first, cells) = (part.start, cells.part(part));
             if ragged {
                 let (lines, mut sum, mut count) = (cells.row(0), [A::default()], [A::default()]);
@@ -228,7 +228,7 @@ impl<'a, 'o, T: Summand<A>, A: Sum, R: Render<T, A>> Climb<'a, 'o, T, A, R> {
             let (step, below) = (&self.steps[k], self.steps[k - 1].cols);
             // There is none yet if the last level has not had all its children.
             let mut out = self.outs.get_mut(k);
-            for rows in parts(rows, full < step.cols) {
+            for rows in (Parts { rows, ragged: full < step.cols }) {
                 if full < step.cols {
                     let out = out.as_deref_mut();
                     last_cell_up::<_, _, _, FX>(self.render, (step, below), lower, upper, full, rows.start, out);
@@ -236,7 +236,7 @@ impl<'a, 'o, T: Summand<A>, A: Sum, R: Render<T, A>> Climb<'a, 'o, T, A, R> {
                 let (from, to) =
                     (2 * rows.start * below..2 * rows.end * below, rows.start * step.cols..rows.end * step.cols);
                 let (sums, counts) = (&mut upper.sums, &mut upper.counts);
-                let rise = |from, to| Rise { from, below, to, cols: step.cols, full };
+                let rise = |from, to| Rise { from, below, to, rows: rows.len(), cols: step.cols, full };
                 let counts = if counts.is_empty() {
                     None
                 } else {
@@ -285,10 +285,20 @@ const BATCH: usize = 1600;
 const LONG: usize = BATCH / 8;
 
 /// The rows, one by one beside last cells, which are made while their row is in the first cache.
-#[inline(always)]
-fn parts(rows: Range<usize>, ragged: bool) -> impl Iterator<Item = Range<usize>> {
-    let step = if ragged { 1 } else { rows.len().max(1) };
-    rows.clone().step_by(step).map(move |first| first..(first + step).min(rows.end))
+struct Parts {
+    rows: Range<usize>,
+    ragged: bool,
+}
+
+impl Iterator for Parts {
+    type Item = Range<usize>;
+
+    #[inline(always)]
+    fn next(&mut self) -> Option<Self::Item> {
+        let Range { start, end } = self.rows;
+        self.rows.start = if self.ragged { start + 1 } else { end };
+        (start < end).then_some(start..self.rows.start)
+    }
 }
 
 impl<T: Summand<A>, A: Sum, R: Render<T, A>> Kernel for Climb<'_, '_, T, A, R> {
@@ -359,10 +369,12 @@ impl<'a, 'o, T: Summand<A>, A: Sum, R: Render<T, A>> Two<'a, 'o, T, A, R> {
         let (add, ragged) = (!upper.first, cols < upper.cols);
         let cells = Fours::<T, PANELS>::new(from, rows);
         let batch = if cols < LONG { BATCH / cols } else { 2 };
-        for first in (0..rows).step_by(batch) {
-            let ready = (first + batch).min(rows);
+        let mut ready = 0;
+        while ready < rows {
+            let first = ready;
+            ready = (first + batch).min(rows);
             let mut above = climb.outs.first_mut();
-            for part in parts(first..ready, ragged) {
+            for part in (Parts { rows: first..ready, ragged }) {
                 let (cells, j) = (cells.part(part.clone()), part.start);
                 if ragged {
                     let (sums, counts) = climb.levels[0].row(j, upper.cols);

@@ -13,6 +13,8 @@ const ROOM: usize = 64;
 
 /// Between the rows of a panel, from the first to the last: what waits of the row before.
 pub(super) struct Seam {
+    /// Whether the rows are written past the caches.
+    pub past: bool,
     /// The last vector of that row, at the end of the room.
     room: UnsafeCell<[u8; ROOM]>,
     /// So many of its last bytes wait.
@@ -23,11 +25,11 @@ pub(super) struct Seam {
 
 impl Seam {
     #[inline(always)]
-    pub const fn new() -> Self {
-        Seam { room: UnsafeCell::new([0; ROOM]), waiting: Cell::new(0), end: Cell::new(null_mut()) }
+    pub const fn new(past: bool) -> Self {
+        Seam { past, room: UnsafeCell::new([0; ROOM]), waiting: Cell::new(0), end: Cell::new(null_mut()) }
     }
 
-    /// Writes the first vector of a row of `bytes` bytes at `origin`, which begins `before` bytes behind where a vector may be written past the caches, with what
+    /// Writes the first vector of a row of `bytes` bytes at `origin`, which begins `before` bytes behind the place of a vector, with what
     /// waits of the row before, if that is the one that ends here; and lets the last bytes wait, as many as `before`.
     ///
     /// # Safety
@@ -43,7 +45,7 @@ impl Seam {
                 self.settle();
             }
             if joins || before == 0 {
-                ends[0].behind(V::load(last), shift).stream(origin.sub(before));
+                ends[0].behind(V::load(last), shift).put(origin.sub(before), self.past);
             } else {
                 ends[0].store_few(origin, V::BYTES - before);
             }

@@ -18,6 +18,9 @@ const LONG: isize = 1024;
 /// if there are several, they have.
 const STAGED: isize = 256;
 const STAGED_BESIDE: isize = 64;
+/// Rows of as many bytes are written line by line through the cache, too, if there are several mips: parts of lines cost twice as much where
+/// rows are written by turns.
+const JOINED: isize = 256;
 
 /// One output array and how the tiles divide it.
 pub struct Target {
@@ -133,7 +136,7 @@ impl<T: Voxel> Tile<'_, T> {
         scratch: &mut Vec<T>,
         fill: impl FnOnce(&mut PanelMut<'_, T>),
     ) {
-        let mut panel = self.open(mip, region, scratch, STAGED);
+        let mut panel = self.open(mip, region, scratch, true);
         fill(&mut panel);
         panel.close();
         if !panel.direct {
@@ -154,7 +157,7 @@ impl<T: Voxel> Tile<'_, T> {
             _ => {
                 let each = regions.iter().zip(&mut *scratch).enumerate();
                 let mut panels: Vec<_> =
-                    each.map(|(mip, (region, scratch))| self.open(mip, region, scratch, STAGED_BESIDE)).collect();
+                    each.map(|(mip, (region, scratch))| self.open(mip, region, scratch, false)).collect();
                 fill(&mut panels);
                 panels.iter_mut().for_each(PanelMut::close);
                 if panels.iter().any(|panel| !panel.direct) {
@@ -176,9 +179,10 @@ impl<T: Voxel> Tile<'_, T> {
         (target, place::<T>(target.origin as usize, &target.axes, region))
     }
 
-    /// The rows of `region` as they lie, through `scratch` (if they are so `long`, in bytes) or not, or as many in it. The caller opens one region of a mip at a time.
+    /// The rows of `region` as they lie, through `scratch` or not, or as many in it; `alone`: it is the only mip. The caller opens one region of a mip
+    /// at a time.
     #[inline]
-    fn open<'s>(&self, mip: usize, region: &[Span], scratch: &'s mut Vec<T>, long: isize) -> PanelMut<'s, T> {
+    fn open<'s>(&self, mip: usize, region: &[Span], scratch: &'s mut Vec<T>, alone: bool) -> PanelMut<'s, T> {
         let (target, Place { offset, direct }) = self.find(mip, region);
         let (cols, rows, pitch) = (region[0].len, region[1].len, target.axes[1].stride);
         if !direct {
@@ -190,13 +194,16 @@ impl<T: Voxel> Tile<'_, T> {
         let origin: *mut T = unsafe { target.origin.offset(offset) }.cast();
         // Rows of whole vectors are written past the caches by the kernels.
         let ragged = bytes % 64 != 0 || !origin.addr().is_multiple_of(16);
-        let staged = target.streams && pitch == bytes && bytes >= long && ragged;
+        let dense = pitch == bytes;
+        let staged = target.streams && dense && bytes >= if alone { STAGED } else { STAGED_BESIDE } && ragged;
+        let past = target.streams && (dense || bytes >= LONG);
+        let joined = past || (!alone && dense && bytes >= JOINED);
         PanelMut {
             origin,
             pitch: pitch / size_of::<T>() as isize,
             rows,
             cols,
-            seam: (target.streams && (pitch == bytes || bytes >= LONG)).then_some(Seam::new()),
+            seam: joined.then_some(Seam::new(past)),
             direct: true,
             // SAFETY: the rows lie one behind the other from the aligned `origin` on, and the panel lends no others.
             stage: staged.then(|| unsafe { Stage::new(scratch, cols, origin) }),

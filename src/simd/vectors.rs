@@ -61,6 +61,12 @@ pub trait Vector: Copy {
     unsafe fn store_few<T>(self, at: *mut T, bytes: usize);
     /// Past the caches; `at` is aligned to a vector.
     unsafe fn stream<T>(self, at: *mut T);
+    /// As [`Vector::stream`], or [`Vector::store`].
+    #[inline(always)]
+    unsafe fn put<T>(self, at: *mut T, past: bool) {
+        // SAFETY: the caller's promise.
+        unsafe { if past { self.stream(at) } else { self.store(at) } }
+    }
     /// As [`Vector::store`], of the first half.
     unsafe fn store_half<T>(self, at: *mut T);
     /// By how many bytes vectors can be shifted: a multiple of these. Numpy aligns its arrays to 16.

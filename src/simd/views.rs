@@ -134,8 +134,8 @@ impl<'a, T> Panel<'a, T> {
 pub struct Row<'a, T> {
     /// Its voxels.
     pub voxels: &'a mut [T],
-    /// Where it meets other rows, if it is better written past the caches, which will not hold it until it is used: that saves reading what is
-    /// overwritten. Only for rows of a [`super::tiles::Tile`], which sees to it that they arrive, and that nobody reads back
+    /// Where it meets other rows, if it is better written line by line, and maybe past the caches, which will not hold it until it is used: that saves
+    /// reading what is overwritten. Only for rows of a [`super::tiles::Tile`], which sees to it that they arrive, and that nobody reads back
     /// before that.
     pub(super) seam: Option<&'a Seam>,
 }
@@ -174,8 +174,10 @@ pub struct Rise<'a, A> {
     pub from: &'a [A],
     /// Sums of each.
     pub below: usize,
-    /// The rows they make.
+    /// The rows they make, one behind the other, too.
     pub to: &'a mut [A],
+    /// How many these are.
+    pub rows: usize,
     /// Sums of each.
     pub cols: usize,
     /// So many of the first ones of each are whole cells, and made.
@@ -188,7 +190,7 @@ pub struct PanelMut<'a, T> {
     pub(super) pitch: isize,
     pub(super) rows: usize,
     pub(super) cols: usize,
-    /// Where rows meet, if they are written past the caches.
+    /// Where rows meet, if they are written line by line.
     pub(super) seam: Option<Seam>,
     /// Whether these are the rows of the output itself.
     pub(super) direct: bool,

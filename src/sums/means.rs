@@ -135,7 +135,7 @@ const fn most_divisor(bits: u32) -> u128 {
 /// Whole cells of two rows and `FX` columns of sums, set or added.
 #[inline(always)]
 pub fn add_up<I: Isa, A: Sum, const FX: usize>(isa: I, rise: &mut Rise<'_, A>, add: bool) {
-    let Rise { from, below, to, cols, full } = rise;
+    let Rise { from, below, to, cols, full, .. } = rise;
     for (to, from) in to.chunks_exact_mut(*cols).zip(from.chunks_exact(2 * *below)) {
         let lines = [&from[..FX * *full], &from[*below..*below + FX * *full]].map(Line::here);
         if add {

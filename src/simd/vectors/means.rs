@@ -112,13 +112,15 @@ pub unsafe fn finish_up<P: Pairs, const FX: usize>(
     const { assert!(FX == 1 || FX == 2) };
     let (lanes, len) = (VectorOf::<P>::BYTES / size_of::<P::Voxel>(), rise.full);
     assert!(FX * len <= rise.below && len <= rise.cols);
+    assert!(rise.from.len() == 2 * rise.rows * rise.below && rise.to.len() == rise.rows * rise.cols);
     if len < lanes {
         return 0;
     }
-    for (j, to) in rise.to.chunks_exact_mut(rise.cols).enumerate() {
-        let from = &rise.from[2 * j * rise.below..][..2 * rise.below];
-        let (to, a) = (to.as_mut_ptr(), from.as_ptr());
-        let b = from[rise.below..].as_ptr();
+    for j in 0..rise.rows {
+        // Inside of the two, by their lengths.
+        let (to, a) =
+            (rise.to.as_mut_ptr().wrapping_add(j * rise.cols), rise.from.as_ptr().wrapping_add(2 * j * rise.below));
+        let b = a.wrapping_add(rise.below);
         // SAFETY: at + lanes <= len, and FX len sums are in each line, len in the sums and in the row.
         unsafe {
             // A closure may not be inlined into the function that has the instructions.

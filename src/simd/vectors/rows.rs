@@ -19,13 +19,14 @@ pub fn next(i: usize, lanes: usize, len: usize) -> Option<usize> {
     }
 }
 
-/// Where vectors of a row are written: past the caches, if the row wants it and is made of whole vectors; a rest
+/// Where vectors of a row are written: line by line, and past the caches, if the row wants it and is made of whole vectors; a rest
 /// would be slower than what it saves. What is behind a row that is `SHORT`, less than a vector, stays as it is.
 pub struct Out<'a, T, V: Vector, const SHORT: bool> {
     origin: *mut T,
     len: usize,
-    /// If it is written past the caches: vectors are, from so many bytes before the row on, each with the end of the one before.
+    /// If it is written line by line: vectors are, from so many bytes before the row on, each with the end of the one before.
     seam: Option<&'a Seam>,
+    past: bool,
     before: usize,
     shift: V::Shift,
     first: V,
@@ -44,7 +45,7 @@ impl<'a, T: Voxel, V: Vector, const SHORT: bool> Out<'a, T, V, SHORT> {
         let seam = row.seam.filter(|_| !SHORT && len == full && full > 0 && before.is_multiple_of(V::STEP));
         // SAFETY: the caller has the instructions.
         let (shift, zero) = unsafe { (V::shift(if seam.is_some() { before } else { 0 }), V::zero()) };
-        Out { origin, len, seam, before, shift, first: zero, last: zero }
+        Out { origin, len, seam, past: seam.is_some_and(|seam| seam.past), before, shift, first: zero, last: zero }
     }
 
     /// Bytes of a vector from voxel `i` on that are in the row, if it is short.
@@ -54,7 +55,7 @@ impl<'a, T: Voxel, V: Vector, const SHORT: bool> Out<'a, T, V, SHORT> {
     }
 
     /// # Safety
-    /// Needs the instructions; a vector from voxel `i` on is within the row, or it is short. Those of a row that is written past the caches come one after
+    /// Needs the instructions; a vector from voxel `i` on is within the row, or it is short. Those of a row that is written line by line come one after
     /// the other.
     #[inline(always)]
     pub unsafe fn put(&mut self, i: usize, v: V) {
@@ -69,14 +70,14 @@ impl<'a, T: Voxel, V: Vector, const SHORT: bool> Out<'a, T, V, SHORT> {
                 if i == 0 {
                     self.first = v;
                 } else {
-                    v.behind(self.last, self.shift).stream(at.wrapping_byte_sub(self.before));
+                    v.behind(self.last, self.shift).put(at.wrapping_byte_sub(self.before), self.past);
                 }
                 self.last = v;
             }
         }
     }
 
-    /// The first half of a vector of a row that is written through the caches.
+    /// The first half of a vector of a row that isn't made of whole ones.
     ///
     /// # Safety
     /// As [`Out::put`], of half a vector.

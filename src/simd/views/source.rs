@@ -65,7 +65,7 @@ impl<'a, T: Voxel> Source<'a, T> {
         rows.resize(region[1].len * cols, T::default());
         // SAFETY: the first voxel of the region is inside of the source, by `place`.
         let from = unsafe { self.origin.offset(offset) };
-        backend.run(Gather { rows, cols, from, step, pitch });
+        backend.run(Gather { rows, cols, from, step, pitch, distance: self.distance });
         Panel::dense(rows, cols)
     }
 
@@ -86,6 +86,7 @@ struct Gather<'a, T> {
     from: *const u8,
     step: isize,
     pitch: isize,
+    distance: Distance,
 }
 
 impl<T: Voxel> Kernel for Gather<'_, T> {
@@ -109,18 +110,11 @@ impl<T: Voxel> Kernel for Gather<'_, T> {
 impl<T: Voxel> Gather<'_, T> {
     #[inline(always)]
     fn every<I: Isa, const STEP: usize>(self, isa: I) {
-        let Gather { rows, cols, from, pitch, .. } = self;
+        let Gather { rows, cols, from, pitch, distance, .. } = self;
         let step = STEP * size_of::<T>();
         // The bytes of a row, from its first voxel to its last.
         let bytes = (cols - 1) * step + size_of::<T>();
-        let panel = Panel {
-            origin: from,
-            pitch,
-            rows: rows.len() / cols,
-            cols: bytes,
-            distance: Distance::Away,
-            lent: PhantomData,
-        };
+        let panel = Panel { origin: from, pitch, rows: rows.len() / cols, cols: bytes, distance, lent: PhantomData };
         for (j, row) in rows.chunks_exact_mut(cols).enumerate() {
             let line = panel.line(j, j, 1, 1);
             let done = if I::VECTORS { isa.every::<T, STEP>(line, row) } else { 0 };
