@@ -99,15 +99,13 @@ fn last_cell<T, S: Summand<A>, A: Sum, R: Render<T, A>, const FX: usize, const N
     count: &mut [A],
     out: Option<Row<'_, T>>,
 ) {
-    let first = (lines[0].voxels.len() - 1) / FX * FX;
-    // It may have all of its columns, and be lighter for another reason: so as a cell like any other, which decides the order of additions.
-    let fold = |lines: &[Line<'_, S>; N], to: &mut [A], what| {
-        let lines = lines.map(|line| line.part(first..line.voxels.len()));
-        Fold { lines: &lines, shape: step.shape, add: !step.first, to, what }.run(Backend::plain());
-    };
-    fold(lines, sum, What::Value);
-    if !count.is_empty() {
-        fold(counted, count, what);
+    let len = lines[0].voxels.len();
+    let first = (len - 1) / FX * FX;
+    // It may have all of its columns, and be lighter for another reason.
+    let mirrored = step.shape.mirrored && len - first < FX;
+    fold_rest(lines, first, mirrored, !step.first, &mut sum[0], What::Value);
+    if let [count] = count {
+        fold_rest(counted, first, mirrored, !step.first, count, what);
     }
     if let Some(out) = out {
         render.render(Backend::plain(), &step.by, false, sum, count, out);
