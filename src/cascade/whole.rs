@@ -191,17 +191,18 @@ impl<'a, 'o, T: Summand<A>, A: Sum, R: Render<T, A>> Climb<'a, 'o, T, A, R> {
         there: bool,
     ) -> Self {
         // Axes may be of one voxel from some level on, so that cells are of another shape there.
-        let goes = |&(k, (below, step)): &(usize, (&Step<R::Divisor>, &Step<R::Divisor>))| {
+        let goes = |below: &Step<R::Divisor>, step: &Step<R::Divisor>, first: bool| {
             R::FINISHES_UP
                 && fx <= 2
                 && step.weight == 1
                 && step.shape.factor == [fx, 2]
-                && (!below.restarts || there && k == 0)
+                && (!below.restarts || there && first)
                 && render.finishes(&step.by)
         };
         let steps = &steps[..steps.len().min(levels.len())];
         let pairs = steps.iter().zip(&steps[1..]);
-        let levels = &mut levels[..=pairs.clone().enumerate().take_while(goes).count()];
+        let far = pairs.clone().enumerate().take_while(|(k, (below, step))| goes(below, step, *k == 0)).count();
+        let levels = &mut levels[..=far];
         for (level, (below, step)) in levels[1..].iter_mut().zip(pairs) {
             let alike = render.alike(&step.by, step.cols, step.rows);
             level.whole = ((below.cols / fx).min(alike.0), alike.1);

@@ -68,12 +68,12 @@ unsafe fn extrema_of<
     let (full, keep) = (len / lanes * lanes, !ends.is_empty());
     // A closure may not be inlined into the function that has the instructions.
     #[allow(clippy::manual_map)]
-    // SAFETY: the caller has the instructions.
     let mut out = match out {
+        // SAFETY: the caller has the instructions.
         Some(row) => Some(unsafe { Out::<_, OrderedOf<O>, SHORT>::new(row, full) }),
         None => None,
     };
-    // SAFETY: as above.
+    // SAFETY: the caller has the instructions.
     let mut ends = unsafe { Out::<_, OrderedOf<O>, SHORT>::new(Row::new(ends), full) };
     let mut next_i = 0;
     while let Some(i) = next(next_i, lanes, if SHORT { lanes } else { len }) {
