@@ -1,4 +1,4 @@
-//! Seams: where rows that are written past the caches meet within a line of the memory.
+//! Seams: where rows that are written line by line, mostly past the caches, meet within a line of the memory.
 //!
 //! A line that is written past the caches in parts costs up to several times as much as one that is written whole, the more so where rows of several
 //! mips are written at the same time; and numpy's arrays begin within a line. So vectors are shifted to where lines begin, and what a row has
